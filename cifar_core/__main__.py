@@ -1,0 +1,422 @@
+"""The command line, `python -m cifar_core COMMAND`: the same engine as the pages."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from cifar_core import job
+from cifar_core.config import FIELD_TYPES, FIELDS, RECIPES, TrainConfig
+from cifar_core.events import End, Epoch, Event, Progress, Start, TaskProgress, Waiting
+from cifar_core.runs import Held, Run, RunError, WorkFolder, create_run, find_run
+
+ANSWER_SECONDS = 30.0
+"""How long a stop, pause or resume waits for the worker's answer: a long training step may come first."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Returns:
+        The exit code: 0 done, 1 it could not be done (one sentence on standard error), 2 the command is not understood.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 1
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"{error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m cifar_core", description="Explore CIFAR-10, train networks on it and see what they do."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    data = _command(commands, "data", _data, "Read a data set into the cache and say what is in it.")
+    data.add_argument(
+        "--data", metavar="PATH", help="CIFAR-10 batches or archive, Parquet files, or a folder of images"
+    )
+    data.add_argument("--download", action="store_true", help="fetch the original CIFAR-10 (170 MB)")
+
+    train = _command(commands, "train", _train, "Train a network; Ctrl-C stops it and keeps the weights.")
+    train.add_argument("--runs", type=Path, default=job.RUNS, metavar="DIR", help="where runs are kept (default: runs)")
+    train.add_argument("--recipe", choices=RECIPES, help="start from these settings; options given change single ones")
+    for name, field in FIELDS.items():
+        _add_setting(train, name, field.metadata, field.default)
+
+    evaluate = _command(commands, "evaluate", _evaluate, "Measure a run on the test split.")
+    _add_run(evaluate)
+    evaluate.add_argument("--data", metavar="PATH", help="the data set (default: the one the run was trained on)")
+    _add_checkpoint(evaluate)
+
+    predict = _command(commands, "predict", _predict, "Classify a photo.")
+    _add_run(predict)
+    predict.add_argument("photo", type=Path, metavar="PHOTO", help="a PNG, JPEG or WebP file")
+    predict.add_argument("--heatmap", type=Path, metavar="OUT.png", help="write the photo with its Grad-CAM heat map")
+    _add_checkpoint(predict)
+
+    for name, command, says in (
+        ("stop", _stop, "Stop a run and keep its weights."),
+        ("pause", _pause, "Pause a run; it keeps its place on the device."),
+        ("resume", _resume, "Go on with a run that is paused, stopped or was interrupted."),
+    ):
+        _add_run(_command(commands, name, command, says))
+    return parser
+
+
+def _command(commands: Any, name: str, command: Any, says: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=says, description=says)
+    parser.set_defaults(command=command)
+    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=job.CACHE,
+        metavar="DIR",
+        help="where decoded images are kept (default: data/cache)",
+    )
+    return parser
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="a run's folder or id")
+    parser.add_argument(
+        "--runs", type=Path, default=job.RUNS, metavar="DIR", help="where runs are kept (default: runs)"
+    )
+
+
+def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--checkpoint", choices=("best", "last"), help="which weights (default: the best by validation accuracy)"
+    )
+
+
+def _add_setting(parser: argparse.ArgumentParser, name: str, metadata: Any, default: Any) -> None:
+    flag = "--" + name.replace("_", "-")
+    plain, _ = FIELD_TYPES[name]
+    limits = [
+        f"{word} {metadata[key]:g}"
+        for word, key in (("at least", "low"), ("at most", "high"))
+        if metadata[key] is not None
+    ]
+    facts = ", ".join([*limits, *([metadata["unit"]] if metadata["unit"] else []), f"default {default}"])
+    says = f"{metadata['help']} ({facts})".replace("%", "%%")
+    if plain is bool:
+        parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=says)
+    else:
+        # Choices are checked by TrainConfig, whose sentences are the same everywhere.
+        parser.add_argument(flag, type=plain, default=argparse.SUPPRESS, help=says, metavar=plain.__name__.upper())
+
+
+def _find(options: argparse.Namespace) -> Run:
+    path = Path(options.run)
+    if (path / "config.json").exists():
+        return Run(path.resolve())
+    return find_run(options.run.rstrip("/").rsplit("/", 1)[-1], options.runs)
+
+
+def _show_progress(steps: Iterator[Any], quiet: bool) -> None:
+    """Run to the end; on a terminal, one line that changes."""
+    shown = 0.0
+    live = sys.stderr.isatty() and not quiet
+    for step in steps:
+        if live and (time.monotonic() - shown > 0.2 or step.done >= step.total):
+            print(f"\r{step.what}: {step.done:,} of {step.total:,}\x1b[K", end="", file=sys.stderr)
+            shown = time.monotonic()
+    if live and shown:
+        print("\r\x1b[K", end="", file=sys.stderr)
+
+
+def _data(options: argparse.Namespace) -> int:
+    from cifar_core.datasets import download, open_dataset, prepare
+
+    if not options.download and not options.data:
+        raise ValueError("Name a data set with --data PATH, or fetch the original with --download.")
+    if options.download:
+        folder = Path(options.data) if options.data else job.DOWNLOADS
+        _show_progress(download(folder), options.json)
+        options.data = str(folder / "cifar-10-python.tar.gz")
+    _show_progress(prepare(Path(options.data), options.cache), options.json)
+    info = open_dataset(options.data, options.cache).info
+    if options.json:
+        print(
+            json.dumps(
+                {
+                    "id": info.id,
+                    "name": info.name,
+                    "source": info.source,
+                    "fingerprint": info.fingerprint,
+                    "classes": list(info.classes),
+                    "train_counts": list(info.train_counts),
+                    "test_counts": list(info.test_counts),
+                    "mean": list(info.mean),
+                    "std": list(info.std),
+                }
+            )
+        )
+        return 0
+    print(f"{info.name}\n  from {info.source}")
+    print(f"  {info.train_images:,} training and {info.test_images:,} test images, {len(info.classes)} classes")
+    print(f"  mean {_triple(info.mean)}, standard deviation {_triple(info.std)} of the training pixels in [0, 1]")
+    wide = max(map(len, info.classes))
+    for name, train, test in zip(info.classes, info.train_counts, info.test_counts, strict=True):
+        print(f"  {name:{wide}}  {train:7,} {test:7,}")
+    return 0
+
+
+def _triple(values: tuple[float, ...]) -> str:
+    return "(" + ", ".join(f"{value:.4f}" for value in values) + ")"
+
+
+def _train(options: argparse.Namespace) -> int:
+    given = {name: value for name, value in vars(options).items() if name in FIELDS}
+    values = {**(RECIPES[options.recipe].settings if options.recipe else {}), **given}
+    if values.get("data"):
+        values["data"] = str(Path(values["data"]).expanduser().resolve())
+    run = create_run(TrainConfig.from_values(values), options.runs.resolve())
+    if not options.json:
+        print(run.path, flush=True)
+    return _follow(run, options)
+
+
+def _follow(run: Run, options: argparse.Namespace) -> int:
+    """Work on the run in this process and say how it goes."""
+    end: End | None = None
+    job.stop_on_signals(run)
+    with run.held():
+        for event in job.execute(run, options.cache):
+            if not options.json:
+                _say(event, run.config.epochs)
+            if isinstance(event, End):
+                end = event
+    done = end is not None and end.outcome in ("finished", "stopped")
+    message = end.message if end else "The run ended without a word."
+    if options.json:
+        last, best = (run.epochs or [None])[-1], run.best
+        print(
+            json.dumps(
+                {
+                    "run": str(run.path),
+                    "state": run.state,
+                    "message": message,
+                    "epochs": len(run.epochs),
+                    "train_loss": last and last.train_loss,
+                    "validation_loss": last and last.validation_loss,
+                    "validation_accuracy": last and last.validation_accuracy,
+                    "best_epoch": best and best.epoch,
+                    "best_validation_accuracy": best and best.validation_accuracy,
+                    "images_per_second": last and last.images_per_second,
+                    "seconds": last and last.seconds,
+                }
+            )
+        )
+    elif not done:
+        print(message, file=sys.stderr)
+    return 0 if done else 1
+
+
+def _say(event: Event, epochs: int) -> None:
+    match event:
+        case Waiting():
+            print(f"Waiting for the {event.device}, which another run uses.", flush=True)
+        case Start():
+            print(event.compute_reason)
+            print(
+                f"{event.data_name}: {event.train_images:,} training, {event.validation_images:,} validation images. "
+                f"{event.parameters:,} parameters.",
+                flush=True,
+            )
+        case Epoch():
+            print(
+                f"epoch {event.epoch}/{epochs}  training loss {event.train_loss:.4f} acc {event.train_accuracy:.2%}  "
+                f"validation loss {event.validation_loss:.4f} acc {event.validation_accuracy:.2%}"
+                f"{' *' if event.best else '  '}  {event.images_per_second:,.0f} images/s  "
+                f"{duration(event.seconds_left)} left",
+                flush=True,
+            )
+        case Progress() | TaskProgress() if sys.stderr.isatty():
+            if isinstance(event, Progress):
+                print(f"\r{event.phase}, epoch {event.epoch:.2f} of {epochs}\x1b[K\r", end="", file=sys.stderr)
+            else:
+                print(f"\r{event.what}: {event.done:,} of {event.total:,}\x1b[K\r", end="", file=sys.stderr)
+        case End() if event.outcome != "failed":
+            print(event.message, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """A time span as people say it: 42 s, 3 min 5 s, 2 h 10 min."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+
+
+def _checkpoint(run: Run, name: str | None) -> str:
+    there = run.checkpoints()
+    if not there:
+        raise RunError(f"Run {run.id} has no weights yet; its first epoch must end, or be stopped, first.")
+    if name and name not in there:
+        raise RunError(f"Run {run.id} has no {name} checkpoint; it has {', '.join(there)}.")
+    return name or next(iter(there))
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from cifar_core.datasets import open_dataset, prepare
+    from cifar_core.evaluation import Evaluation
+
+    run = _find(options)
+    checkpoint = _checkpoint(run, options.checkpoint)
+    source = options.data or run.config.data
+    _show_progress(prepare(Path(source), options.cache), options.json)
+    info = open_dataset(source, options.cache).info
+    folder, task = job.evaluation_task(run, checkpoint, info)
+    result = folder.path / "evaluation.npz"
+    if not result.exists():
+        _do(folder, task, options)
+    evaluation = Evaluation.load(result)
+    if options.json:
+        print(json.dumps(evaluation.summary()))
+        return 0
+    macro = evaluation.macro()
+    low, high = evaluation.accuracy_interval()
+    print(f"run {run.id}, {checkpoint} checkpoint (epoch {evaluation.facts['epoch']:g})")
+    print(f"{len(evaluation.labels):,} test images of {info.name}")
+    print(f"accuracy {evaluation.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f})")
+    print(f"macro precision {macro['precision']:.4f}, recall {macro['recall']:.4f}, F1 {macro['f1']:.4f}\n")
+    print(evaluation.report().to_string(float_format=lambda value: f"{value:.4f}"))
+    print("\nConfusion matrix: a row is a true class, a column a predicted one.")
+    wide = max(*(len(name) for name in evaluation.classes), 5)
+    print(" " * wide, *(f"{name[:6]:>6}" for name in evaluation.classes))
+    for name, row in zip(evaluation.classes, evaluation.confusion(), strict=True):
+        print(f"{name:>{wide}}", *(f"{count:6d}" for count in row))
+    return 0
+
+
+def _do(folder: WorkFolder, task: dict[str, Any], options: argparse.Namespace) -> None:
+    """Do a task in this process, or wait for the process that already does it."""
+    from cifar_core.runs import write_whole
+
+    try:
+        with folder.held():
+            folder.withdraw("stop")
+            write_whole(folder.path / "task.json", json.dumps(task, indent=2).encode())
+            events = job.execute_task(folder, options.cache)
+            _show_progress((event for event in events if isinstance(event, TaskProgress)), options.json)
+    except Held:
+        while folder.alive:
+            time.sleep(job.POLL_SECONDS)
+    end = folder.last_end
+    if end is None or end.outcome != "finished":
+        raise RunError(end.message if end else "The work was interrupted; try again.")
+
+
+def _predict(options: argparse.Namespace) -> int:
+    import torch
+
+    from cifar_core.compute import choose
+    from cifar_core.explain import grad_cam, overlay
+    from cifar_core.networks import load_network
+    from cifar_core.photos import read_photo, square, to_input
+
+    run = _find(options)
+    checkpoint = _checkpoint(run, options.checkpoint)
+    try:
+        photo = read_photo(options.photo.read_bytes(), options.photo.name)
+    except OSError as error:
+        raise ValueError(f"{options.photo} cannot be read: {error.strerror}.") from None
+    network = load_network(run.checkpoints()[checkpoint], choose("auto", "float32").device)
+    pixels = to_input(photo)[None]
+    probabilities = network.probabilities(pixels)[0]
+    order = torch.argsort(probabilities, descending=True).tolist()
+    written = None
+    if options.heatmap:
+        heat = grad_cam(network.model, network.normalise(pixels), torch.tensor([order[0]], device=network.device))[0]
+        try:
+            overlay(square(photo), heat.cpu().numpy(), opacity=0.6).save(options.heatmap, format="PNG")
+        except OSError as error:
+            raise ValueError(f"{options.heatmap} cannot be written: {error.strerror}.") from None
+        written = str(options.heatmap)
+    if options.json:
+        print(
+            json.dumps(
+                {
+                    "run": run.id,
+                    "checkpoint": checkpoint,
+                    "epoch": network.metadata["epoch"],
+                    "photo": str(options.photo),
+                    "predicted": network.classes[order[0]],
+                    "probabilities": {network.classes[i]: float(probabilities[i]) for i in order},
+                    "heatmap": written,
+                }
+            )
+        )
+        return 0
+    print(f"run {run.id}, {checkpoint} checkpoint (epoch {network.metadata['epoch']:g})")
+    for index in order[:5]:
+        print(f"{probabilities[index]:7.2%}  {network.classes[index]}")
+    if written:
+        print(f"Heat map for {network.classes[order[0]]}: {written}")
+    return 0
+
+
+def _answered(run: Run, wanted: tuple[str, ...]) -> bool:
+    limit = time.monotonic() + ANSWER_SECONDS
+    while run.state not in wanted:
+        if time.monotonic() > limit:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def _report(run: Run, options: argparse.Namespace, answered: bool) -> int:
+    if options.json:
+        print(json.dumps({"run": run.id, "state": run.state}))
+    elif answered:
+        print(f"Run {run.id} is {run.state}.")
+    else:
+        print(f"Run {run.id} is still {run.state}; it does what was asked after its current step.")
+    return 0
+
+
+def _stop(options: argparse.Namespace) -> int:
+    run = _find(options)
+    if not run.alive:
+        raise RunError(f"Run {run.id} is not running; it is {run.state}.")
+    run.request("stop")
+    return _report(run, options, _answered(run, ("stopped", "finished", "failed", "interrupted")))
+
+
+def _pause(options: argparse.Namespace) -> int:
+    run = _find(options)
+    if not run.alive:
+        raise RunError(f"Run {run.id} is not running; it is {run.state}.")
+    run.request("pause")
+    return _report(run, options, _answered(run, ("paused", "finished", "stopped", "failed", "interrupted")))
+
+
+def _resume(options: argparse.Namespace) -> int:
+    run = _find(options)
+    if run.alive:
+        run.withdraw("pause")
+        return _report(run, options, _answered(run, ("running", "finished", "stopped", "failed", "interrupted")))
+    if run.state == "finished":
+        raise RunError(f"Run {run.id} has finished; there is nothing to go on with.")
+    job.launch(run, options.cache)
+    return _report(run, options, _answered(run, ("running", "waiting", "finished", "failed", "interrupted")))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,452 @@
+"""What a run is asked to do: one flat, frozen, checked set of settings, and the published recipes."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import math
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+GROUPS = ("Data", "Model", "Optimiser", "Learning rate", "Augmentation", "Machine")
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What can be said of a model without importing torch."""
+
+    summary: str
+    dropout: float
+    """Dropout rate of the published model, fraction in [0, 1)."""
+    pretrained: bool = False
+
+
+MODELS: dict[str, ModelCard] = {
+    "resnet9": ModelCard(
+        "Nine layers with two residual blocks; the usual fast and accurate network for 32 pixels.", 0.0
+    ),
+    "resnet18": ModelCard("ResNet-18 with a 3x3 stem and no first pooling, as is usual for 32 pixels.", 0.0),
+    "resnet18_transfer": ModelCard("ResNet-18 pretrained on ImageNet, fed images enlarged to 224 pixels.", 0.0, True),
+    "three_conv": ModelCard(
+        "Three convolutions and two linear layers, 122,570 parameters; the over-fitting lesson.", 0.0
+    ),
+    "guide_cnn": ModelCard("Two convolutions and two linear layers; a first complete network.", 0.0),
+    "guide_cnn_optimised": ModelCard("The guide CNN with batch norm and dropout.", 0.5),
+    "single_conv": ModelCard("One convolution and one linear layer; the smallest network worth looking at.", 0.0),
+}
+
+
+def setting(
+    default: Any,
+    help: str,
+    group: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    unit: str = "",
+    choices: Iterable[str] | None = None,
+    log: bool = False,
+    used_by: Mapping[str, tuple[str, ...]] | None = None,
+) -> Any:
+    """A field of TrainConfig with what the form, the command line and the README say of it.
+
+    Args:
+        low: Smallest allowed value, included.
+        high: Largest allowed value, included.
+        log: The value is best chosen on a logarithmic scale.
+        used_by: Where the setting has an effect, e.g. {"optimizer": ("sgd",)}; elsewhere it is ignored.
+    """
+    metadata = {
+        "help": help,
+        "group": group,
+        "low": low,
+        "high": high,
+        "unit": unit,
+        "choices": tuple(choices) if choices else None,
+        "log": log,
+        "used_by": dict(used_by or {}),
+    }
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides a training, checked on construction.
+
+    Raises:
+        ValueError: A setting is out of its bounds or not one of its choices; the message names the setting, the
+            bound, the value and, for a misspelt name, the nearest known one.
+        TypeError: A setting has the wrong type.
+    """
+
+    data: str = setting(
+        "", "Path of the data set: CIFAR-10 batches or archive, Parquet files, or a folder of images.", "Data"
+    )
+    train_images: int = setting(
+        0,
+        "Use only this many training images, the same share of every class; 0 uses all.",
+        "Data",
+        low=0,
+        unit="images",
+    )
+    validation_fraction: float = setting(
+        0.1,
+        "Share of the training split held out, stratified by class, to choose the best checkpoint. "
+        "The test split is never used for that.",
+        "Data",
+        low=0.02,
+        high=0.5,
+        unit="fraction",
+    )
+    normalisation: str = setting(
+        "statistics",
+        "How pixels are scaled: by mean and deviation of the training split (statistics), "
+        "by 0.5 and 0.5 to [-1, 1] (half), or only to [0, 1] (unit).",
+        "Data",
+        choices=("statistics", "half", "unit"),
+    )
+
+    model: str = setting("resnet9", "The network to train.", "Model", choices=MODELS)
+    width: float = setting(
+        1.0, "Number of channels relative to the published network.", "Model", low=0.125, high=4, unit="times"
+    )
+    dropout: float | None = setting(
+        None,
+        "Share of the features before the output that is dropped in each training step; "
+        "left out, the published rate of the model.",
+        "Model",
+        low=0,
+        high=0.9,
+        unit="fraction",
+    )
+
+    epochs: int = setting(10, "How often the network sees the whole training split.", "Optimiser", low=1, high=1000)
+    batch_size: int = setting(
+        128, "Images in one training step.", "Optimiser", low=2, high=4096, unit="images", log=True
+    )
+    optimizer: str = setting(
+        "sgd", "The rule that turns gradients into steps.", "Optimiser", choices=("sgd", "adam", "adamw")
+    )
+    momentum: float = setting(
+        0.9,
+        "Share of the last step that is carried into the next one.",
+        "Optimiser",
+        low=0,
+        high=0.999,
+        used_by={"optimizer": ("sgd",)},
+    )
+    nesterov: bool = setting(
+        True, "Look ahead along the momentum (Nesterov).", "Optimiser", used_by={"optimizer": ("sgd",)}
+    )
+    weight_decay: float = setting(
+        5e-4, "Strength of the pull of the weights towards zero (L2).", "Optimiser", low=0, high=0.1, log=True
+    )
+    label_smoothing: float = setting(
+        0.0, "Share of the target probability that is spread over all classes.", "Optimiser", low=0, high=0.5
+    )
+
+    learning_rate: float = setting(
+        0.1, "Size of the steps; with one-cycle its peak.", "Learning rate", low=1e-6, high=10, log=True
+    )
+    schedule: str = setting(
+        "one_cycle",
+        "How the learning rate changes during the training.",
+        "Learning rate",
+        choices=("constant", "step", "cosine", "one_cycle", "plateau"),
+    )
+    warmup_fraction: float = setting(
+        0.25,
+        "Share of the training during which the learning rate rises to its peak.",
+        "Learning rate",
+        low=0,
+        high=0.9,
+        used_by={"schedule": ("one_cycle",)},
+    )
+    step_epochs: int = setting(
+        30,
+        "Epochs between two reductions of the learning rate.",
+        "Learning rate",
+        low=1,
+        high=1000,
+        unit="epochs",
+        used_by={"schedule": ("step",)},
+    )
+    patience: int = setting(
+        3,
+        "Epochs without a better validation loss after which the learning rate is reduced.",
+        "Learning rate",
+        low=0,
+        high=100,
+        unit="epochs",
+        used_by={"schedule": ("plateau",)},
+    )
+    gamma: float = setting(
+        0.1,
+        "Factor of one reduction of the learning rate.",
+        "Learning rate",
+        low=0.01,
+        high=1,
+        used_by={"schedule": ("step", "plateau")},
+    )
+
+    flip: float = setting(
+        0.5, "Probability that a training image is mirrored left to right.", "Augmentation", low=0, high=1
+    )
+    crop_padding: int = setting(
+        4,
+        "Pixels added on every side before a random crop back to the size.",
+        "Augmentation",
+        low=0,
+        high=16,
+        unit="pixels",
+    )
+    rotation: float = setting(
+        0.0, "Largest angle of a random rotation to either side.", "Augmentation", low=0, high=180, unit="degrees"
+    )
+    cutout: int = setting(
+        0, "Side of a square that is blanked at a random place.", "Augmentation", low=0, high=32, unit="pixels"
+    )
+
+    seed: int = setting(
+        0,
+        "Decides initial weights, order and augmentation; the same seed repeats a run.",
+        "Machine",
+        low=0,
+        high=2**31 - 1,
+    )
+    device: str = setting(
+        "auto",
+        "Where to compute; auto takes the fastest that is there.",
+        "Machine",
+        choices=("auto", "cuda", "mps", "cpu"),
+    )
+    precision: str = setting(
+        "auto",
+        "Number format of the convolutions; the weights stay float32. auto takes the fastest that works well.",
+        "Machine",
+        choices=("auto", "float32", "bfloat16", "float16"),
+    )
+
+    def __post_init__(self) -> None:
+        for name, wanted in FIELD_TYPES.items():
+            object.__setattr__(self, name, _checked(name, wanted, getattr(self, name)))
+        if self.dropout is None:
+            object.__setattr__(self, "dropout", MODELS[self.model].dropout)
+        if MODELS[self.model].pretrained and self.width != 1:
+            raise ValueError(
+                f"width must be 1 for {self.model}, whose pretrained weights have one size, but is {self.width:g}."
+            )
+
+    def to_json(self) -> str:
+        """The settings as indented JSON with a schema version."""
+        return json.dumps({"schema_version": SCHEMA_VERSION, **dataclasses.asdict(self)}, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> TrainConfig:
+        """Read what `to_json` wrote; unknown names and versions are refused.
+
+        Raises:
+            ValueError: The text is not JSON, not of a known version, or holds an unknown or a bad setting.
+        """
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"The settings are not valid JSON: {error}.") from None
+        if not isinstance(values, dict):
+            raise ValueError("The settings must be a JSON object.")
+        version = values.pop("schema_version", None)
+        if version != SCHEMA_VERSION:
+            raise ValueError(
+                f"The settings have schema version {version}; this program reads version {SCHEMA_VERSION}."
+            )
+        return cls.from_values(values)
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> TrainConfig:
+        """Settings by name; what is not named keeps its default.
+
+        Raises:
+            ValueError: A name is unknown (the nearest known one is suggested) or a value is bad.
+        """
+        for name in values:
+            if name not in FIELD_TYPES:
+                raise ValueError(f"There is no setting {name!r}{_nearest(name, FIELD_TYPES)}.")
+        return cls(**values)
+
+    def used(self, name: str) -> bool:
+        """Whether the setting has an effect beside the other settings, e.g. momentum only with SGD."""
+        used_by = FIELDS[name].metadata["used_by"]
+        return all(getattr(self, other) in values for other, values in used_by.items())
+
+
+FIELDS = {f.name: f for f in dataclasses.fields(TrainConfig)}
+
+
+def _plain_type(hint: Any) -> tuple[type, bool]:
+    """The type of a field and whether None is allowed."""
+    if isinstance(hint, types.UnionType):
+        plain = next(t for t in typing.get_args(hint) if t is not type(None))
+        return plain, True
+    return hint, False
+
+
+FIELD_TYPES = {name: _plain_type(hint) for name, hint in typing.get_type_hints(TrainConfig).items()}
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _checked(name: str, wanted: tuple[type, bool], value: Any) -> Any:
+    plain, optional = wanted
+    if value is None and optional:
+        return None
+    if plain is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not plain:
+        raise TypeError(f"{name} must be {_type_name(plain)}, but is {value!r}.")
+    limits = FIELDS[name].metadata
+    choices = limits["choices"]
+    if choices and value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, but is {value!r}{_nearest(value, choices)}.")
+    if plain in (int, float):
+        unit = f" {limits['unit']}" if limits["unit"] else ""
+        if not math.isfinite(value):
+            raise ValueError(f"{name} must be a finite number, but is {value}.")
+        if limits["low"] is not None and value < limits["low"]:
+            raise ValueError(f"{name} must be at least {limits['low']:g}{unit}, but is {value:g}.")
+        if limits["high"] is not None and value > limits["high"]:
+            raise ValueError(f"{name} must be at most {limits['high']:g}{unit}, but is {value:g}.")
+    return value
+
+
+def _type_name(plain: type) -> str:
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[plain]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A named set of settings."""
+
+    title: str
+    summary: str
+    source: str
+    settings: dict[str, Any]
+
+
+_PLAIN = {"flip": 0.0, "crop_padding": 0, "rotation": 0.0, "cutout": 0, "label_smoothing": 0.0}
+_ADAM = {"optimizer": "adam", "learning_rate": 0.001, "weight_decay": 0.0, "schedule": "constant"}
+
+RECIPES: dict[str, Recipe] = {
+    "resnet9": Recipe(
+        "ResNet-9, one cycle",
+        "A good start: about 90 % in ten epochs on a GPU.",
+        "He et al. (2016), Smith and Topin (2018)",
+        {},
+    ),
+    "transfer": Recipe(
+        "Transfer learning at 224 pixels",
+        "ResNet-18 with ImageNet weights, all layers trained for five epochs.",
+        "published: 90.2 % test accuracy",
+        {
+            **_PLAIN,
+            **_ADAM,
+            "model": "resnet18_transfer",
+            "batch_size": 64,
+            "epochs": 5,
+            "normalisation": "half",
+            "flip": 0.5,
+            "crop_padding": 4,
+        },
+    ),
+    "single_conv": Recipe(
+        "One convolution",
+        "3 to 16 channels, pooling, one linear layer: what a single layer can do.",
+        "published: 60 % test accuracy",
+        {
+            **_PLAIN,
+            "model": "single_conv",
+            "optimizer": "sgd",
+            "momentum": 0.9,
+            "nesterov": False,
+            "learning_rate": 0.01,
+            "weight_decay": 0.0,
+            "schedule": "constant",
+            "batch_size": 64,
+            "epochs": 10,
+        },
+    ),
+    "guide_cnn": Recipe(
+        "Guide CNN",
+        "Two convolutions and two linear layers with flips and rotations.",
+        "a practice guide, plain version",
+        {
+            **_PLAIN,
+            **_ADAM,
+            "model": "guide_cnn",
+            "weight_decay": 1e-4,
+            "schedule": "plateau",
+            "patience": 3,
+            "epochs": 10,
+            "batch_size": 64,
+            "normalisation": "half",
+            "flip": 0.5,
+            "rotation": 15.0,
+            "validation_fraction": 0.2,
+        },
+    ),
+    "guide_cnn_optimised": Recipe(
+        "Guide CNN, optimised",
+        "The guide CNN with batch norm and dropout.",
+        "a practice guide, optimised version",
+        {
+            **_PLAIN,
+            **_ADAM,
+            "model": "guide_cnn_optimised",
+            "weight_decay": 1e-4,
+            "schedule": "plateau",
+            "patience": 3,
+            "epochs": 10,
+            "batch_size": 64,
+            "normalisation": "half",
+            "flip": 0.5,
+            "rotation": 15.0,
+            "validation_fraction": 0.2,
+        },
+    ),
+    "three_conv": Recipe(
+        "Three conv layers",
+        "No regularisation at all: watch it over-fit.",
+        "published: 71.17 % test accuracy",
+        {
+            **_PLAIN,
+            **_ADAM,
+            "model": "three_conv",
+            "dropout": 0.0,
+            "batch_size": 32,
+            "epochs": 10,
+            "normalisation": "unit",
+        },
+    ),
+    "three_conv_dropout": Recipe(
+        "Three conv layers with dropout",
+        "The same network cured by dropout 0.4.",
+        "published: 73.29 % test accuracy",
+        {
+            **_PLAIN,
+            **_ADAM,
+            "model": "three_conv",
+            "dropout": 0.4,
+            "batch_size": 32,
+            "epochs": 15,
+            "normalisation": "unit",
+        },
+    ),
+}

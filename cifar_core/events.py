@@ -1,0 +1,158 @@
+"""What a run says about itself: small records, one JSON line each."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that happened; `time` is seconds since 1970."""
+
+    kind: ClassVar[str] = ""
+    time: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boot(Event):
+    """A worker process has begun; nothing heavy is imported yet."""
+
+    kind: ClassVar[str] = "boot"
+    pid: int
+    host: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiting(Event):
+    """Another run holds the device."""
+
+    kind: ClassVar[str] = "waiting"
+    device: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start(Event):
+    """Data and model are ready and training begins, or goes on from `step`."""
+
+    kind: ClassVar[str] = "start"
+    step: int
+    steps_per_epoch: int
+    device: str
+    precision: str
+    compute_reason: str
+    data_name: str
+    data_fingerprint: str
+    classes: tuple[str, ...]
+    train_images: int
+    validation_images: int
+    parameters: int
+    versions: dict[str, str]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", tuple(self.classes))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress(Event):
+    """A sign of life between two epochs; loss and accuracy are means over the images since the last one."""
+
+    kind: ClassVar[str] = "progress"
+    phase: str
+    """"training" or "validation"."""
+    epoch: float
+    """Epochs done, with a fraction."""
+    step: int
+    train_loss: float | None
+    train_accuracy: float | None
+    learning_rate: float
+    images_per_second: float
+    seconds_left: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch(Event):
+    """One pass over the training images and the validation after it.
+
+    Training loss and accuracy are means over the augmented batches while the weights were changing;
+    the validation ones are of the weights at the end of the epoch.
+    """
+
+    kind: ClassVar[str] = "epoch"
+    epoch: int
+    step: int
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+    learning_rate: float
+    images_per_second: float
+    seconds: float
+    """Training seconds since the first step, pauses and validation excluded."""
+    seconds_left: float
+    best: bool
+    """Whether no earlier epoch had a higher validation accuracy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paused(Event):
+    kind: ClassVar[str] = "paused"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resumed(Event):
+    kind: ClassVar[str] = "resumed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class End(Event):
+    """The worker is done: `outcome` is finished, stopped or failed, `message` says why in one sentence."""
+
+    kind: ClassVar[str] = "end"
+    outcome: str
+    message: str
+    epoch: float = 0.0
+    step: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskProgress(Event):
+    """How far a piece of background work is."""
+
+    kind: ClassVar[str] = "task"
+    done: int
+    total: int
+    what: str
+    seconds_left: float | None
+
+
+_KINDS: dict[str, type[Event]] = {
+    event.kind: event for event in (Boot, Waiting, Start, Progress, Epoch, Paused, Resumed, End, TaskProgress)
+}
+
+
+def to_line(event: Event) -> str:
+    """One JSON object and a newline; numbers that are not finite become null."""
+    values = {name: _finite(value) for name, value in dataclasses.asdict(event).items()}
+    return json.dumps({"kind": event.kind, **values}) + "\n"
+
+
+def from_line(line: str) -> Event | None:
+    """The event of a line, or None for a damaged line or a kind or field this version does not know."""
+    try:
+        values: dict[str, Any] = json.loads(line)
+        kind = _KINDS[values.pop("kind")]
+        known = {f.name for f in dataclasses.fields(kind)}
+        numbers = {f.name for f in dataclasses.fields(kind) if f.type == "float"}
+        kept = {k: math.nan if v is None and k in numbers else v for k, v in values.items() if k in known}
+        return kind(**kept)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

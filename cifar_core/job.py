@@ -1,0 +1,471 @@
+"""The one place that joins run folders with the work done in them, and starts that work in processes of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cifar_core.config import TrainConfig
+from cifar_core.events import Boot, End, Epoch, Event, Paused, Resumed, Start, TaskProgress, Waiting
+from cifar_core.runs import Held, Run, RunError, WorkFolder, create_run, list_runs, read_json, write_whole
+
+if TYPE_CHECKING:
+    from cifar_core.compute import Compute
+    from cifar_core.datasets import DataInfo, DataSet
+    from cifar_core.training import Training
+
+PROGRAM = Path(__file__).resolve().parent.parent
+"""The folder that holds the dashboard and, unless told otherwise, its runs and data."""
+
+RUNS = PROGRAM / "runs"
+CACHE = PROGRAM / "data" / "cache"
+DOWNLOADS = PROGRAM / "data"
+
+POLL_SECONDS = 0.2
+
+
+def start_run(config: TrainConfig, runs: Path, cache: Path) -> Run:
+    """Make a run and set a process of its own to work on it.
+
+    Raises:
+        RunError: The folder cannot be written.
+    """
+    run = create_run(config, runs)
+    launch(run, cache)
+    return run
+
+
+def launch(folder: WorkFolder, cache: Path) -> None:
+    """Start a worker that outlives this process, its terminal and every browser tab.
+
+    The lock is taken here and inherited by the worker, so that there is no moment at which a started run looks dead.
+
+    Raises:
+        Held: A worker is already there.
+        RunError: The folder cannot be written.
+    """
+    try:
+        with folder.held() as lock, folder.log_path.open("ab") as log:
+            for request in ("stop", "pause"):
+                folder.withdraw(request)
+            subprocess.Popen(
+                [sys.executable, "-m", "cifar_core.job", str(folder.path), str(cache), str(lock)],
+                cwd=PROGRAM,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=(lock,),
+            )
+    except OSError as error:
+        raise RunError(f"No worker can be started in {folder.path}: {error.strerror}.") from None
+
+
+def execute(run: Run, cache: Path) -> Iterator[Event]:
+    """Do a run in this process, which must hold its lock: from the start, or on from its last checkpoint.
+
+    Every event is in the run's folder before it is yielded. Errors become an `End` event; nothing is raised.
+    """
+    yield _said(run, Boot(pid=os.getpid(), host=platform.node()))
+    try:
+        yield from _train(run, cache)
+    except Exception as error:
+        yield _said(run, _failure(error))
+
+
+def start_task(folder: WorkFolder, task: dict[str, Any], cache: Path) -> None:
+    """Set a process to a piece of work on stored data; `task` names it and its arguments.
+
+    Starting what is already under way does nothing.
+    """
+    with suppress(Held):
+        with folder.held():
+            write_whole(folder.path / "task.json", json.dumps(task, indent=2).encode())
+        launch(folder, cache)
+
+
+def evaluation_task(run: Run, checkpoint: str, info: DataInfo) -> tuple[WorkFolder, dict[str, Any]]:
+    """Where the evaluation of a checkpoint on a test split is kept, and the task that makes it.
+
+    The folder's name is derived from the checkpoint's file and the data set's content, so that a result is never
+    shown for other weights or other images, and never computed twice. The result is `evaluation.npz` in it.
+    """
+    task = {"task": "evaluate", "run": str(run.path), "checkpoint": checkpoint, "data": info.id}
+    return run.task(f"evaluate-{_identity(run, checkpoint, info)}"), task
+
+
+def map_task(
+    run: Run, checkpoint: str, info: DataInfo, images: int, perplexity: float, seed: int = 0
+) -> tuple[WorkFolder, dict[str, Any]]:
+    """Where the map of a checkpoint's features of test images is kept (`map.npz`), and the task that makes it."""
+    settings = {"images": images, "perplexity": perplexity, "seed": seed}
+    task = {"task": "map", "run": str(run.path), "checkpoint": checkpoint, "data": info.id, **settings}
+    return run.task(f"map-{_identity(run, checkpoint, info, *settings.values())}"), task
+
+
+def data_task(data: Path, source: str | None) -> tuple[WorkFolder, dict[str, Any]]:
+    """Where the reading of a data set is reported, and the task for it; without a source, CIFAR-10 is downloaded."""
+    name = hashlib.sha256(source.encode()).hexdigest()[:12] if source else "download"
+    folder = data / "tasks" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return WorkFolder(folder), {"task": "data", "source": source, "downloads": str(data)}
+
+
+def _identity(run: Run, checkpoint: str, info: DataInfo, *more: Any) -> str:
+    file = run.checkpoints()[checkpoint].stat()
+    parts = (checkpoint, file.st_mtime_ns, file.st_size, info.fingerprint, *more)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def _said(folder: WorkFolder, event: Event) -> Event:
+    folder.append(event)
+    return event
+
+
+def _failure(error: Exception) -> End:
+    """An end with a sentence for the user; what is not foreseen goes to the log as well."""
+    if not isinstance(error, ValueError | ArithmeticError | ConnectionError):
+        traceback.print_exc()
+        if isinstance(error, OSError) and error.strerror:
+            return End(outcome="failed", message=f"{error.strerror}: {error.filename or 'a file of the run'}.")
+        return End(outcome="failed", message=f"{type(error).__name__}: {error}. The worker's log says more.")
+    return End(outcome="failed", message=str(error))
+
+
+def _train(run: Run, cache: Path) -> Iterator[Event]:
+    config = run.config
+    before = run.start
+
+    import torch
+
+    from cifar_core.compute import choose
+
+    # A run goes on as it began, even where another choice would be made today.
+    compute = choose(before.device, before.precision) if before else choose(config.device, config.precision)
+    with ExitStack() as stack:
+        said_waiting = False
+        while not _take_device(run, compute.device.type, stack):
+            if run.requested("stop"):
+                yield _said(run, End(outcome="stopped", message="Stopped before it began."))
+                return
+            if not said_waiting:
+                yield _said(run, Waiting(device=compute.device.type))
+                said_waiting = True
+            time.sleep(POLL_SECONDS)
+
+        for progress in _prepared(config.data, cache):
+            yield _said(run, progress)
+            if run.requested("stop"):
+                yield _said(run, End(outcome="stopped", message="Stopped while the images were being read."))
+                return
+        training, data = _set_up(run, cache, compute)
+        yield _said(
+            run,
+            Start(
+                step=training.step,
+                steps_per_epoch=training.steps_per_epoch,
+                device=compute.device.type,
+                precision=str(compute.dtype).removeprefix("torch."),
+                compute_reason=compute.reason,
+                data_name=data.info.name,
+                data_fingerprint=data.info.fingerprint,
+                classes=data.info.classes,
+                train_images=len(training.images.train_labels),
+                validation_images=len(training.images.validation_labels),
+                parameters=sum(p.numel() for p in training.model.parameters()),
+                versions={"python": platform.python_version(), "torch": str(torch.__version__)},
+            ),
+        )
+        yield from _steered(run, training, data)
+
+
+def _take_device(run: Run, device: str, stack: ExitStack) -> bool:
+    """Whether this run may compute now: the device is free and no older run waits for it."""
+    older = (other for other in list_runs(run.path.parent) if other.id < run.id)
+    if any(other.state == "waiting" for other in older):
+        return False
+    folder = run.path.parent / ".devices" / device
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        stack.enter_context(WorkFolder(folder).held())
+    except Held:
+        return False
+    return True
+
+
+def _prepared(source: str, cache: Path) -> Iterator[TaskProgress]:
+    from cifar_core.datasets import prepare
+
+    if not source:
+        raise ValueError("The run names no data set; give its path with --data or choose one on the Data page.")
+    yield from _timed((p.done, p.total, p.what) for p in prepare(Path(source), cache))
+
+
+def _set_up(run: Run, cache: Path, compute: Compute) -> tuple[Training, DataSet]:
+    import torch
+
+    from cifar_core.compute import prepare_device
+    from cifar_core.datasets import open_dataset
+    from cifar_core.models import create
+    from cifar_core.networks import load_tensors
+    from cifar_core.training import Training, material
+
+    config = run.config
+    data = open_dataset(config.data, cache)
+    before = run.start
+    if before and before.data_fingerprint != data.info.fingerprint:
+        raise ValueError(
+            f"The images at {config.data} have changed since the run began, so it cannot go on; start a new run."
+        )
+    prepare_device(compute)
+    last = run.path / "checkpoints" / "last.safetensors"
+    torch.manual_seed(config.seed)
+    model = create(
+        config.model,
+        len(data.info.classes),
+        width=config.width,
+        dropout=config.dropout,
+        pretrained=not last.exists(),
+    )
+    training = Training(config, model, material(config, data, compute.device), compute)
+    if last.exists():
+        tensors, metadata = load_tensors(last)
+        training.restore(tensors, metadata["training"])
+    return training, data
+
+
+def _steered(run: Run, training: Training, data: DataSet) -> Iterator[Event]:
+    """Train, keep checkpoints, and do what is asked through the run's control folder."""
+    kept = training.step
+    for event in training.events():
+        yield _said(run, event)
+        if isinstance(event, Epoch):
+            # After its event: a worker that dies in between repeats the epoch and says the same again.
+            if event.best:
+                _keep(run, training, data, "best")
+            _keep(run, training, data, "last")
+            kept = training.step
+        if run.requested("pause") and not run.requested("stop"):
+            _keep(run, training, data, "last")
+            kept = training.step
+            yield _said(run, Paused())
+            while run.requested("pause") and not run.requested("stop"):
+                time.sleep(POLL_SECONDS)
+            if not run.requested("stop"):
+                yield _said(run, Resumed())
+        if run.requested("stop"):
+            if training.step != kept:
+                _keep(run, training, data, "last")
+            message = f"Stopped after {training.epoch:.2f} epochs; the weights are kept."
+            yield _said(run, End(outcome="stopped", message=message, epoch=training.epoch, step=training.step))
+            return
+    best = run.best
+    message = f"Finished {training.config.epochs} epochs"
+    if best:
+        message += f"; best validation accuracy {best.validation_accuracy:.2%} in epoch {best.epoch}"
+    yield _said(run, End(outcome="finished", message=message + ".", epoch=training.epoch, step=training.step))
+
+
+def _keep(run: Run, training: Training, data: DataSet, name: str) -> None:
+    from cifar_core.networks import save_tensors
+
+    config, best = training.config, run.best
+    tensors, counters = training.state()
+    last_epoch = run.epochs[-1] if run.epochs and run.epochs[-1].step == training.step else None
+    metadata = {
+        "model": {"name": config.model, "width": config.width, "dropout": config.dropout},
+        "classes": list(data.info.classes),
+        "mean": list(training.images.mean),
+        "std": list(training.images.std),
+        "run": run.id,
+        "checkpoint": name,
+        "epoch": training.epoch,
+        "step": training.step,
+        "validation_accuracy": last_epoch.validation_accuracy if last_epoch else None,
+        "best_epoch": best.epoch if best else None,
+        "data_name": data.info.name,
+        "data_fingerprint": data.info.fingerprint,
+    }
+    if name == "best":
+        tensors = {key: tensor for key, tensor in tensors.items() if key.startswith("model.")}
+    else:
+        metadata["training"] = counters
+    save_tensors(run.path / "checkpoints" / f"{name}.safetensors", tensors, metadata)
+
+
+def execute_task(folder: WorkFolder, cache: Path) -> Iterator[Event]:
+    """Do the task a folder describes, in this process, which must hold its lock."""
+    yield _said(folder, Boot(pid=os.getpid(), host=platform.node()))
+    try:
+        task = read_json(folder.path / "task.json") or {}
+        work = {"evaluate": _evaluate, "map": _map, "data": _data}[task.pop("task")]
+        shown = 0.0
+        for progress in work(folder, cache, **task):
+            if folder.requested("stop"):
+                yield _said(folder, End(outcome="stopped", message="Stopped."))
+                return
+            if time.monotonic() - shown > POLL_SECONDS or progress.done >= progress.total:
+                yield _said(folder, progress)
+                shown = time.monotonic()
+        yield _said(folder, End(outcome="finished", message="Done."))
+    except Exception as error:
+        yield _said(folder, _failure(error))
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """What evaluations and maps are about."""
+
+    run: Run
+    network: Any
+    data: DataSet
+    facts: dict[str, Any]
+
+
+def _subject(run: str, checkpoint: str, data: str, cache: Path) -> _Subject:
+    from cifar_core.compute import choose
+    from cifar_core.datasets import open_cached
+    from cifar_core.networks import load_network
+
+    which = Run(Path(run))
+    if checkpoint not in which.checkpoints():
+        raise RunError(f"Run {which.id} has no {checkpoint} checkpoint.")
+    network = load_network(which.checkpoints()[checkpoint], choose(which.config.device, "float32").device)
+    opened = open_cached(data, cache)
+    if network.classes != opened.info.classes:
+        raise ValueError(
+            f"Run {which.id} tells {len(network.classes)} classes apart ({', '.join(network.classes[:3])}, ...), but "
+            f"{opened.info.name} has {len(opened.info.classes)} ({', '.join(opened.info.classes[:3])}, ...)."
+        )
+    facts = {
+        "run": which.id,
+        "checkpoint": checkpoint,
+        "epoch": network.metadata["epoch"],
+        "data": opened.info.name,
+        "fingerprint": opened.info.fingerprint,
+        "split": "test",
+    }
+    return _Subject(which, network, opened, facts)
+
+
+def _evaluate(folder: WorkFolder, cache: Path, run: str, checkpoint: str, data: str) -> Iterator[TaskProgress]:
+    import torch
+
+    from cifar_core.evaluation import Evaluation
+
+    about = _subject(run, checkpoint, data, cache)
+    split, total = about.data.test, len(about.data.test.labels)
+    logits: list[torch.Tensor] = []
+
+    def steps() -> Iterator[tuple[int, int, str]]:
+        for batch in about.network.logits(split.images):
+            logits.append(batch)
+            yield sum(map(len, logits)), total, "Predicting test images"
+
+    yield from _timed(steps())
+    probabilities = torch.cat(logits).softmax(1).numpy()
+    Evaluation(split.labels, probabilities, about.data.info.classes, about.facts).save(folder.path / "evaluation.npz")
+
+
+def _map(
+    folder: WorkFolder, cache: Path, run: str, checkpoint: str, data: str, images: int, perplexity: float, seed: int
+) -> Iterator[TaskProgress]:
+    import io
+
+    import numpy as np
+    import torch
+
+    from cifar_core.datasets import subset_indices
+    from cifar_core.features import project, trustworthiness
+
+    about = _subject(run, checkpoint, data, cache)
+    labels = np.asarray(about.data.test.labels)
+    chosen = subset_indices(labels, min(images, len(labels)), seed=seed)
+    features: list[torch.Tensor] = []
+
+    def embedding() -> Iterator[tuple[int, int, str]]:
+        for batch in about.network.embeddings(about.data.test.images[chosen]):
+            features.append(batch)
+            yield sum(map(len, features)), len(chosen), "Computing features"
+
+    yield from _timed(embedding())
+    embedded = torch.cat(features)
+    points = np.zeros((len(chosen), 2), np.float32)
+
+    def forming() -> Iterator[tuple[int, int, str]]:
+        nonlocal points
+        for layout in project(embedded.numpy(), perplexity=perplexity, seed=seed, threads=os.cpu_count() or 1):
+            points = layout.points
+            yield layout.iteration, layout.total, "Arranging the map"
+
+    yield from _timed(forming())
+    with torch.inference_mode():
+        head = about.network.model.head
+        probabilities = head(embedded.to(about.network.device)).float().softmax(1).cpu().numpy()
+    content = io.BytesIO()
+    np.savez_compressed(
+        content,
+        points=points,
+        indices=chosen,
+        labels=labels[chosen],
+        predictions=probabilities.argmax(1),
+        confidences=probabilities.max(1),
+        trustworthiness=trustworthiness(embedded.numpy(), points),
+        facts=json.dumps({**about.facts, "features": embedded.shape[1], "perplexity": perplexity}),
+    )
+    write_whole(folder.path / "map.npz", content.getvalue())
+
+
+def _data(folder: WorkFolder, cache: Path, source: str | None, downloads: str) -> Iterator[TaskProgress]:
+    from cifar_core.datasets import download, prepare
+
+    if source is None:
+        yield from _timed((p.done, p.total, p.what) for p in download(Path(downloads)))
+        source = str(Path(downloads) / "cifar-10-python.tar.gz")
+    yield from _timed((p.done, p.total, p.what) for p in prepare(Path(source), cache))
+
+
+def _timed(steps: Iterator[tuple[int, int, str]]) -> Iterator[TaskProgress]:
+    """Add an estimate of the time left, from the pace of the part under way."""
+    what_now, began, first = "", time.monotonic(), 0
+    for done, total, what in steps:
+        now = time.monotonic()
+        if what != what_now:
+            what_now, began, first = what, now, done
+        pace = (now - began) / (done - first) if done > first else None
+        yield TaskProgress(done=done, total=total, what=what, seconds_left=pace and pace * (total - done))
+
+
+def stop_on_signals(folder: WorkFolder) -> None:
+    """Let Ctrl-C and a polite kill mean: stop and keep what there is."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: folder.request("stop"))
+
+
+def main() -> None:
+    """The worker: `python -m cifar_core.job FOLDER CACHE LOCK`."""
+    folder, cache, lock = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    # The lock must end with this process, not with a child of it.
+    os.set_inheritable(lock, False)
+    with suppress(OSError):
+        os.nice(10)  # The pages must stay quick on a machine with few cores.
+    stop_on_signals(WorkFolder(folder))
+    is_run = (folder / "config.json").exists()
+    for _ in execute(Run(folder), cache) if is_run else execute_task(WorkFolder(folder), cache):
+        pass
+
+
+if __name__ == "__main__":
+    main()

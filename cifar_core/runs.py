@@ -1,0 +1,352 @@
+"""One folder per run, written by its worker and read by everybody else; nothing about it is kept anywhere else.
+
+A folder holds what was asked (`config.json`), what happened (`events.jsonl`), what is wanted of it now (`control/`),
+a lock that its worker holds for as long as it lives, its checkpoints and its worker's log. The state is derived from
+these at every look, so two readers never disagree and nothing has to be cleaned up after a crash.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cifar_core.config import TrainConfig
+from cifar_core.events import Boot, End, Epoch, Event, Paused, Progress, Resumed, Start, Waiting, from_line, to_line
+
+ID_PATTERN = re.compile(r"\d{8}-\d{6}-[a-z0-9_]{1,40}-[0-9a-f]{4}")
+
+STATES = ("ready", "starting", "waiting", "running", "paused", "finished", "stopped", "failed", "interrupted")
+ALIVE = ("starting", "waiting", "running", "paused")
+
+
+class RunError(ValueError):
+    """One sentence about a run that cannot be found, read or asked something."""
+
+
+class Held(RunError):
+    """Another process already works in this folder."""
+
+
+@dataclass(frozen=True)
+class WorkFolder:
+    """A folder in which one process at a time works and says what it does: a run, or a task in the background."""
+
+    path: Path
+
+    @property
+    def log_path(self) -> Path:
+        return self.path / "worker.log"
+
+    @contextmanager
+    def held(self) -> Iterator[int]:
+        """Hold the folder's lock, and give its file descriptor for a child to inherit.
+
+        A lock of the system, not a file with a process id: it ends with its last holder however that one dies.
+
+        Raises:
+            Held: Another process holds it.
+        """
+        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            try:
+                _lock(descriptor, fcntl.LOCK_EX)
+            except BlockingIOError:
+                raise Held(f"{self.path.name} is already being worked on by another process.") from None
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    @property
+    def alive(self) -> bool:
+        """Whether a process works here now."""
+        try:
+            descriptor = os.open(self.path / "lock", os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            # Shared, so that two readers who look at the same time do not take each other for a worker.
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+    def append(self, event: Event) -> None:
+        """Add an event in one write, after closing a line that a killed worker left open."""
+        with (self.path / "events.jsonl").open("ab+") as file:
+            torn = b""
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                torn = b"" if file.read(1) == b"\n" else b"\n"
+            file.write(torn + to_line(event).encode())
+
+    def events(self) -> list[Event]:
+        """All events so far. Only what is new since the last call is read; readers in all threads share that."""
+        return _LOGS.read(self.path / "events.jsonl")
+
+    def request(self, name: str) -> None:
+        """Ask the worker for something, e.g. `stop`; asking twice is asking once."""
+        control = self.path / "control"
+        control.mkdir(exist_ok=True)
+        (control / name).touch()
+
+    def withdraw(self, name: str) -> None:
+        """Take a request back."""
+        (self.path / "control" / name).unlink(missing_ok=True)
+
+    def requested(self, name: str) -> bool:
+        return (self.path / "control" / name).exists()
+
+    @property
+    def last_end(self) -> End | None:
+        """How the last worker ended, if it has."""
+        for event in reversed(self.events()):
+            if isinstance(event, End):
+                return event
+            if isinstance(event, Boot):
+                return None
+        return None
+
+    @property
+    def state(self) -> str:
+        """One of `STATES`, derived from the lock and the last events."""
+        alive = self.alive
+        events = self.events()
+        for event in reversed(events):
+            if isinstance(event, End):
+                # Between its last word and its exit a worker still holds the lock.
+                return event.outcome
+            if not alive and isinstance(event, Boot):
+                return "interrupted"
+            if isinstance(event, Paused):
+                return "paused" if alive else "interrupted"
+            if isinstance(event, Waiting):
+                return "waiting" if alive else "interrupted"
+            if isinstance(event, Start | Progress | Epoch | Resumed):
+                return "running" if alive else "interrupted"
+            if isinstance(event, Boot):
+                return "starting"
+        return "starting" if alive else "ready"
+
+    def log_tail(self, lines: int = 30) -> str:
+        """The last lines of what the worker printed."""
+        with suppress(OSError), self.log_path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 20_000))
+            return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
+        return ""
+
+
+def _lock(descriptor: int, kind: int) -> None:
+    # A reader's look takes microseconds; only a lock that stays is somebody's.
+    for _ in range(20):
+        try:
+            return fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.005)
+    fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+
+
+class _Logs:
+    """Event files read so far, each parsed once for the whole process."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._read: dict[Path, tuple[tuple[int, int], int, list[Event]]] = {}
+
+    def read(self, path: Path) -> list[Event]:
+        with self._guard:
+            try:
+                stat = path.stat()
+            except OSError:
+                self._read.pop(path, None)
+                return []
+            identity = (stat.st_dev, stat.st_ino)
+            known, offset, events = self._read.get(path, (identity, 0, []))
+            if known != identity or stat.st_size < offset:
+                offset, events = 0, []
+            if stat.st_size > offset:
+                with path.open("rb") as file:
+                    file.seek(offset)
+                    new = file.read()
+                # What follows the last newline is still being written.
+                whole = new[: new.rfind(b"\n") + 1]
+                lines = whole.decode(errors="replace").splitlines()
+                events = events + [event for event in map(from_line, lines) if event]
+                offset += len(whole)
+            self._read[path] = (identity, offset, events)
+            return events
+
+
+_LOGS = _Logs()
+
+
+class Run(WorkFolder):
+    """The folder of one training."""
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @property
+    def config(self) -> TrainConfig:
+        """What was asked for.
+
+        Raises:
+            RunError: The settings cannot be read.
+        """
+        try:
+            return TrainConfig.from_json((self.path / "config.json").read_text())
+        except (OSError, ValueError, TypeError) as error:
+            raise RunError(f"The settings of run {self.id} cannot be read: {error}") from None
+
+    @property
+    def start(self) -> Start | None:
+        """The first start: the facts about data, device and model."""
+        return next((event for event in self.events() if isinstance(event, Start)), None)
+
+    @property
+    def latest(self) -> Progress | Epoch | None:
+        """The newest sign of progress."""
+        return next((event for event in reversed(self.events()) if isinstance(event, Progress | Epoch)), None)
+
+    @property
+    def epochs(self) -> list[Epoch]:
+        """The finished epochs in order; where a run went on from a checkpoint, the later record counts."""
+        return list({event.epoch: event for event in self.events() if isinstance(event, Epoch)}.values())
+
+    @property
+    def best(self) -> Epoch | None:
+        """The epoch with the highest validation accuracy, the earliest of equals."""
+        return max(self.epochs, key=lambda epoch: epoch.validation_accuracy, default=None)
+
+    def history(self) -> list[dict[str, Any]]:
+        """Rows for the curves: an epoch each, and between epochs the training so far.
+
+        Returns:
+            Rows with `epoch` (float), `train_loss`, `train_accuracy`, `validation_loss`, `validation_accuracy`,
+            `learning_rate`, `images_per_second`; None where a row has no such figure.
+        """
+        rows: dict[float, dict[str, Any]] = {}
+        for event in self.events():
+            if isinstance(event, Start):
+                # A resumed run repeats from its checkpoint; what the lost steps had said no longer holds.
+                from_epoch = event.step / event.steps_per_epoch
+                rows = {epoch: row for epoch, row in rows.items() if epoch <= from_epoch + 1e-9}
+            elif isinstance(event, Epoch) or (isinstance(event, Progress) and event.phase == "training"):
+                whole = isinstance(event, Epoch)
+                rows[float(event.epoch)] = {
+                    "epoch": float(event.epoch),
+                    "train_loss": event.train_loss,
+                    "train_accuracy": event.train_accuracy,
+                    "validation_loss": event.validation_loss if isinstance(event, Epoch) else None,
+                    "validation_accuracy": event.validation_accuracy if isinstance(event, Epoch) else None,
+                    "learning_rate": event.learning_rate,
+                    "images_per_second": event.images_per_second,
+                    "whole_epoch": whole,
+                }
+        return [rows[epoch] for epoch in sorted(rows)]
+
+    def checkpoints(self) -> dict[str, Path]:
+        """The files of weights that are there, the one to use by default first: `best`, `last`."""
+        found = {name: self.path / "checkpoints" / f"{name}.safetensors" for name in ("best", "last")}
+        return {name: path for name, path in found.items() if path.exists()}
+
+    def task(self, name: str) -> WorkFolder:
+        """The folder of a piece of work on this run's results, e.g. an evaluation; made if needed."""
+        path = self.path / "tasks" / name
+        path.mkdir(parents=True, exist_ok=True)
+        return WorkFolder(path)
+
+    def delete(self) -> None:
+        """Remove the folder and all in it.
+
+        Raises:
+            RunError: Its worker still lives.
+        """
+        if self.alive:
+            raise RunError(f"Run {self.id} is {self.state}; stop it before deleting it.")
+        # Renamed first, so that no reader sees half a run.
+        grave = self.path.with_name(f".{self.id}.deleted")
+        self.path.rename(grave)
+        shutil.rmtree(grave, ignore_errors=True)
+
+
+def create_run(config: TrainConfig, root: Path) -> Run:
+    """Make the folder of a new run; it appears whole, with its settings in it.
+
+    Raises:
+        RunError: The folder cannot be written.
+    """
+    made = None
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        while True:
+            run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{config.model}-{secrets.token_hex(2)}"
+            if not (root / run_id).exists():
+                break
+        made = root / f".{run_id}.new"
+        (made / "checkpoints").mkdir(parents=True)
+        (made / "control").mkdir()
+        write_whole(made / "config.json", config.to_json().encode())
+        made.rename(root / run_id)
+    except OSError as error:
+        if made:
+            shutil.rmtree(made, ignore_errors=True)
+        raise RunError(f"No run can be made in {root}: {error.strerror}.") from None
+    return Run(root / run_id)
+
+
+def find_run(name: str, root: Path) -> Run:
+    """The run with this id; nothing else is accepted, whatever it may point to.
+
+    Raises:
+        RunError: The name is not an id, or there is no such run.
+    """
+    if not ID_PATTERN.fullmatch(name):
+        raise RunError(f"{name[:80]!r} is not the id of a run.")
+    if not (root / name / "config.json").exists():
+        raise RunError(f"There is no run {name} in {root}.")
+    return Run(root / name)
+
+
+def list_runs(root: Path) -> list[Run]:
+    """All runs, the newest first."""
+    try:
+        names = [entry.name for entry in os.scandir(root) if ID_PATTERN.fullmatch(entry.name)]
+    except OSError:
+        return []
+    return [Run(root / name) for name in sorted(names, reverse=True) if (root / name / "config.json").exists()]
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all, even after a power cut."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with aside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file, or None where it is missing or damaged."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,69 @@
+"""Learning-rate schedules as pure functions of the step: drawn, tested and resumed without state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from cifar_core.config import TrainConfig
+
+ONE_CYCLE_START = 1 / 25
+"""First learning rate of one-cycle relative to its peak."""
+ONE_CYCLE_END = 1 / 25 / 1e4
+"""Last learning rate of one-cycle relative to its peak."""
+
+
+def learning_rate(
+    config: TrainConfig, step: int, steps_per_epoch: int, validation_losses: Sequence[float] = ()
+) -> float:
+    """The learning rate of one training step.
+
+    The values are those of torch's StepLR and CosineAnnealingLR (towards 0 at the end of the training), of OneCycleLR
+    (Smith and Topin, 2018; cosine annealing, without its cycling of the momentum) and of
+    ReduceLROnPlateau(mode="min", threshold=1e-4).
+
+    Args:
+        step: Training steps done before this one, in [0, epochs * steps_per_epoch).
+        validation_losses: One per finished epoch; only `plateau` looks at them.
+    """
+    peak = config.learning_rate
+    total = config.epochs * steps_per_epoch
+    match config.schedule:
+        case "step":
+            return peak * config.gamma ** (step // steps_per_epoch // config.step_epochs)
+        case "cosine":
+            return peak * (1 + math.cos(math.pi * step / total)) / 2
+        case "one_cycle":
+            top = max(config.warmup_fraction * total - 1, 0)
+            if step <= top and top > 0:
+                return peak * _cosine(ONE_CYCLE_START, 1, step / top)
+            return peak * _cosine(1, ONE_CYCLE_END, (step - top) / max(total - 1 - top, 1))
+        case "plateau":
+            return peak * config.gamma ** _reductions(validation_losses, config.patience)
+    return peak
+
+
+def planned(config: TrainConfig, steps_per_epoch: int, points: int = 200) -> list[tuple[float, float]]:
+    """The schedule before the start, as (epoch, learning rate) at evenly spread steps.
+
+    A plateau cannot be foreseen; its plan is what happens while the validation loss keeps falling.
+    """
+    total = config.epochs * steps_per_epoch
+    steps = sorted({round(i * (total - 1) / max(points - 1, 1)) for i in range(points)})
+    return [(step / steps_per_epoch, learning_rate(config, step, steps_per_epoch)) for step in steps]
+
+
+def _cosine(start: float, end: float, fraction: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * fraction)) / 2
+
+
+def _reductions(losses: Sequence[float], patience: int) -> int:
+    best, waited, reductions = math.inf, 0, 0
+    for loss in losses:
+        if loss < best * (1 - 1e-4):
+            best, waited = loss, 0
+        else:
+            waited += 1
+        if waited > patience:
+            waited, reductions = 0, reductions + 1
+    return reductions

@@ -1,0 +1,307 @@
+"""Train a classifier; the loop is a generator of events and touches no disk.
+
+Everything random is a function of (seed, step) or (seed, epoch). Therefore nothing but weights, optimiser state and
+counters has to be kept to go on from any step, and a resumed training repeats the original bit for bit on one device.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cifar_core.compute import Compute
+from cifar_core.config import TrainConfig
+from cifar_core.datasets import DataSet, split_validation, subset_indices
+from cifar_core.events import Epoch, Progress
+from cifar_core.models import Classifier
+from cifar_core.schedules import learning_rate
+from cifar_core.transforms import Augmentation, augment, generator_for, normalisation, normalise
+
+PROGRESS_SECONDS = 0.5
+VALIDATION_BATCH = 500
+
+
+class Diverged(ArithmeticError):
+    """The loss is not a number any more."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """The images of a training on its device.
+
+    `train_images` (N, 3, H, W) uint8 and `train_labels` (N,) int64, likewise for validation, and the
+    normalisation in force: per-channel `mean` and `std` of pixels in [0, 1].
+    """
+
+    train_images: Tensor
+    train_labels: Tensor
+    validation_images: Tensor
+    validation_labels: Tensor
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+def material(config: TrainConfig, data: DataSet, device: torch.device) -> Material:
+    """Cut the training split into training and validation images and bring both to the device.
+
+    The validation images are chosen first, from all of the split and by a seed of their own, so that runs with other
+    seeds or fewer training images are judged on the same images.
+
+    Raises:
+        ValueError: There are too few images for the settings.
+    """
+    labels = np.asarray(data.train.labels)
+    kept, held_out = split_validation(labels, config.validation_fraction, seed=0)
+    if config.train_images:
+        if config.train_images > len(kept):
+            raise ValueError(
+                f"train_images must be at most {len(kept)}, what is left of the training split of {data.info.name} "
+                f"after holding out {len(held_out)} for validation, but is {config.train_images}."
+            )
+        kept = kept[subset_indices(labels[kept], config.train_images, seed=config.seed)]
+    if len(kept) < 2 or len(held_out) < 1:
+        raise ValueError(f"{data.info.name} has too few training images to hold some out for validation.")
+
+    def on_device(array: Any, indices: Any) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array[indices])).to(device)
+
+    mean, std = normalisation(config.normalisation, data.info.mean, data.info.std)
+    return Material(
+        on_device(data.train.images, kept),
+        on_device(labels, kept),
+        on_device(data.train.images, held_out),
+        on_device(labels, held_out),
+        mean,
+        std,
+    )
+
+
+class Training:
+    """A training that can be looked at, kept and gone on with at every event it yields.
+
+    Args:
+        model: Is moved to the device and trained in place.
+    """
+
+    def __init__(self, config: TrainConfig, model: Classifier, images: Material, compute: Compute) -> None:
+        self.config = config
+        self.images = images
+        self.compute = compute
+        self.model = model.to(compute.device, memory_format=compute.memory_format)
+        self.optimizer = _optimizer(config, model)
+        self.scaler = compute.grad_scaler()
+        count = len(images.train_labels)
+        batch = min(config.batch_size, count)
+        # A last batch of one image has no variance, which batch norm cannot train on.
+        self.steps_per_epoch = count // batch if count % batch == 1 else math.ceil(count / batch)
+        self.step = 0
+        self.seconds = 0.0
+        self.best_accuracy = -1.0
+        self.validation_losses: list[float] = []
+        self._sums = torch.zeros(2, device=compute.device)
+        """Loss and hits, summed over the images of this epoch so far."""
+        self._seen = 0
+        self._validation_seconds = 0.0
+
+    @property
+    def epoch(self) -> float:
+        """Epochs done, with a fraction."""
+        return self.step / self.steps_per_epoch
+
+    def events(self) -> Iterator[Progress | Epoch]:
+        """Train to the last epoch, yielding a sign of life about twice a second and a summary after each epoch.
+
+        The caller stops by not asking for the next event, and pauses by asking later: time between two events is not
+        counted.
+
+        Raises:
+            Diverged: The training loss is not finite.
+        """
+        while len(self.validation_losses) < self.config.epochs:
+            seconds, epoch = self.seconds, self.epoch
+            # A training that was stopped during a validation has its steps behind it.
+            if self.step < (len(self.validation_losses) + 1) * self.steps_per_epoch:
+                yield from self._train_epoch()
+            images = (self.epoch - epoch) * len(self.images.train_labels)
+            yield from self._validate(images / (self.seconds - seconds) if images else 0.0)
+
+    def _train_epoch(self) -> Iterator[Progress]:
+        config, images = self.config, self.images
+        how = Augmentation.from_config(config)
+        epoch, first = divmod(self.step, self.steps_per_epoch)
+        count = len(images.train_labels)
+        order = torch.randperm(count, generator=generator_for(config.seed, -1 - epoch, torch.device("cpu")))
+        batches = order.to(self.compute.device).split(min(config.batch_size, count))
+        self.model.train()
+        since, before = time.perf_counter(), self._totals()
+        for chosen in batches[first : self.steps_per_epoch]:
+            draws = generator_for(config.seed, self.step, self.compute.device)
+            # Dropout draws from the device's own generator.
+            torch.manual_seed(draws.initial_seed() & 0x7FFF_FFFF)
+            batch = normalise(augment(images.train_images[chosen], how, draws), images.mean, images.std)
+            self._learn(batch, images.train_labels[chosen])
+            self.step += 1
+            elapsed = time.perf_counter() - since
+            if elapsed >= PROGRESS_SECONDS or self.step == 1:
+                now = self._totals()
+                loss, hits, seen = (new - old for new, old in zip(now, before, strict=True))
+                self.seconds += time.perf_counter() - since
+                yield self._progress("training", loss / seen, hits / seen, seen / elapsed)
+                before, since = now, time.perf_counter()
+        self._totals()  # Waits for the device, so that the clock tells the truth.
+        self.seconds += time.perf_counter() - since
+
+    def _learn(self, batch: Tensor, labels: Tensor) -> None:
+        rate = learning_rate(self.config, self.step, self.steps_per_epoch, self.validation_losses)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        with self.compute.autocast():
+            logits = self.model(batch.contiguous(memory_format=self.compute.memory_format))
+        # Cross-entropy in float32: its logarithms lose too much in 16 bits.
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.config.label_smoothing)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        with torch.no_grad():
+            self._sums[0] += loss * len(labels)
+            self._sums[1] += (logits.argmax(1) == labels).sum()
+        self._seen += len(labels)
+
+    def _totals(self) -> tuple[float, float, int]:
+        """Loss, hits and images of this epoch so far."""
+        loss, hits = self._sums.tolist()
+        if not math.isfinite(loss):
+            raise Diverged(
+                f"The training loss stopped being a number in epoch {int(self.epoch) + 1}: the steps are too large. "
+                f"Try a learning rate below {self.config.learning_rate:g}."
+            )
+        return loss, hits, self._seen
+
+    def _validate(self, speed: float) -> Iterator[Progress | Epoch]:
+        images = self.images
+        train_loss, train_accuracy, seen = self._totals()
+        train_loss, train_accuracy = train_loss / seen, train_accuracy / seen
+        began, away = time.perf_counter(), 0.0
+        loss = torch.zeros((), device=self.compute.device)
+        hits = torch.zeros((), device=self.compute.device)
+        self.model.eval()
+        shown = began
+        pairs = zip(
+            images.validation_images.split(VALIDATION_BATCH),
+            images.validation_labels.split(VALIDATION_BATCH),
+            strict=True,
+        )
+        for batch, labels in pairs:
+            with torch.inference_mode(), self.compute.autocast():
+                ready = normalise(batch, images.mean, images.std)
+                logits = self.model(ready.contiguous(memory_format=self.compute.memory_format)).float()
+                loss += F.cross_entropy(logits, labels, reduction="sum")
+                hits += (logits.argmax(1) == labels).sum()
+            now = time.perf_counter()
+            if now - shown >= PROGRESS_SECONDS:
+                yield self._progress("validation", train_loss, train_accuracy, speed)
+                shown = time.perf_counter()
+                away += shown - now
+        count = len(images.validation_labels)
+        validation_loss, validation_accuracy = loss.item() / count, hits.item() / count
+        self._validation_seconds = time.perf_counter() - began - away
+        self.validation_losses.append(validation_loss)
+        best = validation_accuracy > self.best_accuracy
+        self.best_accuracy = max(self.best_accuracy, validation_accuracy)
+        self._sums.zero_()
+        self._seen = 0
+        progress = self._progress("training", train_loss, train_accuracy, speed)
+        yield Epoch(
+            epoch=round(self.epoch),
+            step=self.step,
+            train_loss=train_loss,
+            train_accuracy=train_accuracy,
+            validation_loss=validation_loss,
+            validation_accuracy=validation_accuracy,
+            learning_rate=progress.learning_rate,
+            images_per_second=speed,
+            seconds=self.seconds,
+            seconds_left=progress.seconds_left or 0.0,
+            best=best,
+        )
+
+    def _progress(self, phase: str, loss: float, accuracy: float, speed: float) -> Progress:
+        last_step = max(self.step - 1, 0)
+        steps_left = self.config.epochs * self.steps_per_epoch - self.step
+        validations_left = math.ceil(steps_left / self.steps_per_epoch)
+        per_step = self.seconds / max(self.step, 1)
+        return Progress(
+            phase=phase,
+            epoch=self.epoch,
+            step=self.step,
+            train_loss=loss,
+            train_accuracy=accuracy,
+            learning_rate=learning_rate(self.config, last_step, self.steps_per_epoch, self.validation_losses),
+            images_per_second=speed,
+            seconds_left=steps_left * per_step + validations_left * self._validation_seconds,
+        )
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that is needed to go on from here: tensors by name, and counters that JSON can hold."""
+        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        for index, slots in self.optimizer.state_dict()["state"].items():
+            for name, value in slots.items():
+                if value is not None:
+                    tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value)
+        tensors["sums"] = self._sums
+        counters = {
+            "step": self.step,
+            "seen": self._seen,
+            "seconds": self.seconds,
+            "best_accuracy": self.best_accuracy,
+            "validation_losses": self.validation_losses,
+            "scaler": self.scaler.state_dict(),
+        }
+        return tensors, counters
+
+    def restore(self, tensors: dict[str, Tensor], counters: dict[str, Any]) -> None:
+        """Go on from a `state`.
+
+        Raises:
+            ValueError: The state is of another model or optimiser.
+        """
+        try:
+            self.model.load_state_dict(
+                {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
+            )
+            slots: dict[int, dict[str, Tensor]] = {}
+            for name, tensor in tensors.items():
+                if name.startswith("optimizer."):
+                    _, index, slot = name.split(".", 2)
+                    slots.setdefault(int(index), {})[slot] = tensor
+            self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
+            self._sums.copy_(tensors["sums"])
+            self.step = int(counters["step"])
+            self._seen = int(counters["seen"])
+            self.seconds = float(counters["seconds"])
+            self.best_accuracy = float(counters["best_accuracy"])
+            self.validation_losses = [float(loss) for loss in counters["validation_losses"]]
+            if counters["scaler"]:
+                self.scaler.load_state_dict(counters["scaler"])
+        except (KeyError, RuntimeError, TypeError) as error:
+            raise ValueError(f"The checkpoint does not fit the settings of the run: {error}") from None
+
+
+def _optimizer(config: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:
+    shared: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay, "fused": True}
+    match config.optimizer:
+        case "adam":
+            return torch.optim.Adam(model.parameters(), **shared)
+        case "adamw":
+            return torch.optim.AdamW(model.parameters(), **shared)
+    nesterov = config.nesterov and config.momentum > 0
+    return torch.optim.SGD(model.parameters(), momentum=config.momentum, nesterov=nesterov, **shared)
