@@ -203,7 +203,7 @@ def _follow(run: Run, options: argparse.Namespace) -> int:
     done = end is not None and end.outcome in ("finished", "stopped")
     message = end.message if end else "The run ended without a word."
     if options.json:
-        last, best = (run.epochs or [None])[-1], run.best
+        last, best = (run.epochs[-1] if run.epochs else None), run.best
         print(
             json.dumps(
                 {
@@ -343,7 +343,8 @@ def _predict(options: argparse.Namespace) -> int:
     order = torch.argsort(probabilities, descending=True).tolist()
     written = None
     if options.heatmap:
-        heat = grad_cam(network.model, network.normalise(pixels), torch.tensor([order[0]], device=network.device))[0]
+        images = network.normalise(torch.from_numpy(pixels))
+        heat = grad_cam(network.model, images, torch.tensor([order[0]], device=network.device))[0]
         try:
             overlay(square(photo), heat.cpu().numpy(), opacity=0.6).save(options.heatmap, format="PNG")
         except OSError as error:
@@ -409,7 +410,7 @@ def _pause(options: argparse.Namespace) -> int:
 
 def _resume(options: argparse.Namespace) -> int:
     run = _find(options)
-    if run.alive:
+    if run.alive and run.last_end is None:
         run.withdraw("pause")
         return _report(run, options, _answered(run, ("running", "finished", "stopped", "failed", "interrupted")))
     if run.state == "finished":

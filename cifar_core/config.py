@@ -276,7 +276,7 @@ class TrainConfig:
         """
         for name in values:
             if name not in FIELD_TYPES:
-                raise ValueError(f"There is no setting {name!r}{_nearest(name, FIELD_TYPES)}.")
+                raise ValueError(f"There is no setting {name!r}{_nearest(name, FIELD_TYPES)}")
         return cls(**values)
 
     def used(self, name: str) -> bool:
@@ -300,11 +300,12 @@ FIELD_TYPES = {name: _plain_type(hint) for name, hint in typing.get_type_hints(T
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown name."""
     close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return f"; did you mean {close[0]!r}?" if close else "."
 
 
-def _checked(name: str, wanted: tuple[type, bool], value: Any) -> Any:
+def _checked(name: str, wanted: tuple[type[Any], bool], value: Any) -> Any:
     plain, optional = wanted
     if value is None and optional:
         return None
@@ -315,16 +316,22 @@ def _checked(name: str, wanted: tuple[type, bool], value: Any) -> Any:
     limits = FIELDS[name].metadata
     choices = limits["choices"]
     if choices and value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, but is {value!r}{_nearest(value, choices)}.")
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, but is {value!r}{_nearest(value, choices)}")
     if plain in (int, float):
-        unit = f" {limits['unit']}" if limits["unit"] else ""
+        # "At most 0.5 fraction" is no English.
+        unit = f" {limits['unit']}" if limits["unit"] not in ("", "fraction") else ""
         if not math.isfinite(value):
             raise ValueError(f"{name} must be a finite number, but is {value}.")
         if limits["low"] is not None and value < limits["low"]:
-            raise ValueError(f"{name} must be at least {limits['low']:g}{unit}, but is {value:g}.")
+            raise ValueError(f"{name} must be at least {_exact(limits['low'])}{unit}, but is {_exact(value)}.")
         if limits["high"] is not None and value > limits["high"]:
-            raise ValueError(f"{name} must be at most {limits['high']:g}{unit}, but is {value:g}.")
+            raise ValueError(f"{name} must be at most {_exact(limits['high'])}{unit}, but is {_exact(value)}.")
     return value
+
+
+def _exact(number: float) -> str:
+    """All digits, so that a value just outside a bound does not look like the bound."""
+    return str(int(number)) if float(number).is_integer() else repr(number)
 
 
 def _type_name(plain: type) -> str:

@@ -198,6 +198,16 @@ def cached(cache: Path) -> list[DataInfo]:
     return [info for _, info in sorted(dated, key=lambda pair: (-pair[0], pair[1].id))]
 
 
+def find_cached(source: Path | str, cache: Path) -> DataInfo | None:
+    """What `prepare` has made of a source as it is now, or None where there still is work to do.
+
+    Raises:
+        DataError: The source cannot be read.
+    """
+    folder = _folder(_find(source), cache)
+    return _read_info(folder) if _intact(folder) else None
+
+
 def forget(id: str, cache: Path) -> None:
     """Delete a data set from the cache; its source stays.
 
@@ -253,6 +263,10 @@ def _inside_sentence(error: BaseException) -> str:
 # Which layout a path holds -----------------------------------------------------------------------------------------
 
 
+_File = tuple[str, int, int]
+"""Name below the root, size in bytes and time of the last change in nanoseconds."""
+
+
 @dataclass(frozen=True)
 class _Found:
     """A source whose layout is known and whose files are listed, but not read."""
@@ -287,11 +301,10 @@ class _Contents:
 _Reading = Generator[Progress, None, _Contents]
 
 
-def _found(kind: str, root: Path, title: str, files: Iterable[tuple[str, os.stat_result]], read: Any) -> _Found:
+def _found(kind: str, root: Path, title: str, files: Iterable[_File], read: Any) -> _Found:
     """The id changes with the place, the names, the sizes and the times of the files, so a changed source is new."""
     digest = hashlib.sha256(f"{SCHEMA_VERSION}\0{kind}\0{root}".encode("utf-8", "surrogateescape"))
-    for name, stat in files:
-        digest.update(f"\0{name}\0{stat.st_size}\0{stat.st_mtime_ns}".encode("utf-8", "surrogateescape"))
+    digest.update(repr(list(files)).encode("utf-8", "surrogateescape"))
     slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:40].strip("-") or "data"
     return _Found(kind, root, title, f"{slug}-{digest.hexdigest()[:8]}", read)
 
@@ -355,14 +368,12 @@ def _find_batches(folder: Path, present: list[str]) -> _Found:
     missing = [name for name in _BATCH_FILES if name not in present]
     if missing:
         raise DataError(f"{folder} lacks {_and(missing)}; extract {ARCHIVE} again.")
-    files = [(name, (folder / name).stat()) for name in _BATCH_FILES]
+    files = [_file(folder / name, name) for name in _BATCH_FILES]
     return _found("batches", folder, "cifar-10", files, lambda: _read_batches(folder, _files_of(folder)))
 
 
 def _find_archive(path: Path) -> _Found:
-    return _found(
-        "batches", path, "cifar-10", [(path.name, path.stat())], lambda: _read_batches(path, _members_of(path))
-    )
+    return _found("batches", path, "cifar-10", [_file(path, path.name)], lambda: _read_batches(path, _members_of(path)))
 
 
 def _shards(folder: Path) -> dict[str, list[Path]]:
@@ -388,7 +399,7 @@ def _find_parquet(folder: Path, shards: dict[str, list[Path]]) -> _Found:
             raise DataError(f"{folder} has no {split} split; put {split}-*.parquet beside the other Parquet file.")
     title = folder.parent.name if folder.name in ("plain_text", "data", "default") else folder.name
     paths = [shard for split in _SPLITS for shard in shards[split]]
-    files = [(str(path.relative_to(folder)), path.stat()) for path in paths]
+    files = [_file(path, str(path.relative_to(folder))) for path in paths]
     return _found("parquet", folder, title, files, lambda: _read_parquet(folder, title, shards))
 
 
@@ -400,18 +411,22 @@ def _subfolders(folder: Path) -> list[Path]:
     return [path for path in _listed(folder) if path.is_dir() and path.name != "__MACOSX"]
 
 
-_Listing = list[tuple[str, os.stat_result]]
+def _file(path: Path, name: str) -> _File:
+    stat = path.stat()
+    return name, stat.st_size, stat.st_mtime_ns
 
 
-def _images_in(folder: Path, prefix: str) -> _Listing:
-    """Names below the root and stats of a folder's images; scandir, because a data set has 60,000 of them."""
+def _images_in(folder: Path, prefix: str) -> list[_File]:
+    """A folder's images; scandir, because a data set has 60,000 of them."""
+    files = []
     with os.scandir(folder) as entries:
-        names = [
-            (f"{prefix}/{entry.name}", entry.stat())
-            for entry in entries
-            if entry.name.lower().endswith(_SUFFIXES) and not entry.name.startswith(".") and entry.is_file()
-        ]
-    return sorted(names)
+        for entry in entries:
+            name = entry.name
+            if name.lower().endswith(_SUFFIXES) and not name.startswith(".") and entry.is_file():
+                stat = entry.stat()
+                files.append((f"{prefix}/{name}", stat.st_size, stat.st_mtime_ns))
+    files.sort()
+    return files
 
 
 def _find_images(folder: Path, subfolders: list[Path]) -> _Found | None:
@@ -450,7 +465,7 @@ def _find_images(folder: Path, subfolders: list[Path]) -> _Found | None:
             raise DataError(
                 f"The class {name} has one image, but two are needed to split it into train and test; add images."
             )
-    files = sorted(file for group in listing.values() for file in group)
+    files = [file for group in listing.values() for file in group]
     return _found("folder", folder, folder.name, files, lambda: _read_images(folder, tuple(classes), listing))
 
 
@@ -474,38 +489,46 @@ def _nothing(info: DataInfo) -> _Reading:
     return _Contents(info.classes, info.name, {}, iter(()))
 
 
-def _files_of(folder: Path) -> Iterator[tuple[str, bytes]]:
+def _files_of(folder: Path) -> Iterator[tuple[str, bytes | None]]:
     for name in _BATCH_FILES:
         yield name, (folder / name).read_bytes()
 
 
-def _members_of(path: Path) -> Iterator[tuple[str, bytes]]:
-    """The batches in an archive, in its order, read in one pass and never extracted."""
+def _members_of(path: Path) -> Iterator[tuple[str, bytes | None]]:
+    """The batches in an archive, in its order, read in one pass and never extracted.
+
+    Yields:
+        Name and content; None in place of the content while more of it is to come, as a sign of life.
+    """
     try:
         with tarfile.open(path, "r|*") as archive:
             for member in archive:
                 name = Path(member.name).name
                 if name in _BATCH_FILES and member.isfile() and member.size <= _MAX_BATCH_BYTES:
                     file = archive.extractfile(member)
-                    if file is not None:
-                        yield name, file.read()
+                    content = bytearray()
+                    while file is not None and (part := file.read(1 << 22)):
+                        content += part
+                        yield name, None
+                    yield name, bytes(content)
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise DataError(
             f"The archive {path} is damaged or incomplete ({_inside_sentence(error)}); download it again."
         ) from None
 
 
-def _read_batches(source: Path, files: Iterator[tuple[str, bytes]]) -> _Reading:
+def _read_batches(source: Path, files: Iterator[tuple[str, bytes | None]]) -> _Reading:
     batches: dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]] = {}
     classes: tuple[str, ...] | None = None
     done = 0
     for name, content in files:
-        values = _unpickle(content, f"{source / name}")
-        if name == "batches.meta":
-            classes = _label_names(values, f"{source / name}")
-        else:
-            batches[name] = _batch(values, f"{source / name}")
-            done += len(batches[name][1])
+        if content is not None:
+            values = _unpickle(content, f"{source / name}")
+            if name == "batches.meta":
+                classes = _label_names(values, f"{source / name}")
+            else:
+                batches[name] = _batch(values, f"{source / name}")
+                done += len(batches[name][1])
         yield Progress(done, max(done, 10_000 * (len(_BATCH_FILES) - 1)), f"Reading {name}")
     missing = [name for name in _BATCH_FILES if name != "batches.meta" and name not in batches]
     if classes is None:
@@ -722,12 +745,12 @@ def _damaged_parquet(error: BaseException, path: Path) -> DataError:
     return DataError(f"{path} is no intact Parquet file ({_inside_sentence(error)}); download it again.")
 
 
-def _read_images(folder: Path, classes: tuple[str, ...], listing: Mapping[tuple[str, str], _Listing]) -> _Reading:
+def _read_images(folder: Path, classes: tuple[str, ...], listing: Mapping[tuple[str, str], list[_File]]) -> _Reading:
     yield from ()
     number = {name: i for i, name in enumerate(classes)}
     files: dict[str, list[tuple[str, int]]] = {split: [] for split in _SPLITS}
     for (split, name), group in sorted(listing.items()):
-        files[split or "all"] = files.get(split or "all", []) + [(file, number[name]) for file, _ in group]
+        files[split or "all"] = files.get(split or "all", []) + [(file, number[name]) for file, *_ in group]
     if "all" in files:
         everything = files.pop("all")
         labels = np.array([label for _, label in everything])

@@ -20,7 +20,7 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class Boot(Event):
-    """A worker process has begun; nothing heavy is imported yet."""
+    """A worker process is being started or has begun; nothing heavy is imported yet."""
 
     kind: ClassVar[str] = "boot"
     pid: int

@@ -141,7 +141,7 @@ def _layouts(
         # "auto" is N / exaggeration (Belkina et al., 2019), which held down to five images.
         embedding.optimize(steps, inplace=True, exaggeration=exaggeration, momentum=0.8, learning_rate="auto")
         done += steps
-        yield Layout(done, iterations, np.asarray(embedding, dtype=np.float32).copy())
+        yield Layout(done, iterations, np.array(embedding, dtype=np.float32))
 
 
 def _principal_components(values: NDArray[np.float64], seed: int) -> NDArray[np.float64]:

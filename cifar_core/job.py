@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
 import os
 import platform
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,9 @@ DOWNLOADS = PROGRAM / "data"
 
 POLL_SECONDS = 0.2
 
+EXIT_SECONDS = 10.0
+"""How long a worker that has said its last word may take to exit."""
+
 
 def start_run(config: TrainConfig, runs: Path, cache: Path) -> Run:
     """Make a run and set a process of its own to work on it.
@@ -56,10 +60,13 @@ def launch(folder: WorkFolder, cache: Path) -> None:
         Held: A worker is already there.
         RunError: The folder cannot be written.
     """
+    _await_exit(folder)
     try:
         with folder.held() as lock, folder.log_path.open("ab") as log:
             for request in ("stop", "pause"):
                 folder.withdraw(request)
+            # From here on nobody takes the last worker's last word for that of the new one.
+            folder.append(Boot(pid=os.getpid(), host=platform.node()))
             subprocess.Popen(
                 [sys.executable, "-m", "cifar_core.job", str(folder.path), str(cache), str(lock)],
                 cwd=PROGRAM,
@@ -73,6 +80,12 @@ def launch(folder: WorkFolder, cache: Path) -> None:
         raise RunError(f"No worker can be started in {folder.path}: {error.strerror}.") from None
 
 
+def _await_exit(folder: WorkFolder) -> None:
+    limit = time.monotonic() + EXIT_SECONDS
+    while folder.last_end and folder.alive and time.monotonic() < limit:
+        time.sleep(0.02)
+
+
 def execute(run: Run, cache: Path) -> Iterator[Event]:
     """Do a run in this process, which must hold its lock: from the start, or on from its last checkpoint.
 
@@ -82,7 +95,7 @@ def execute(run: Run, cache: Path) -> Iterator[Event]:
     try:
         yield from _train(run, cache)
     except Exception as error:
-        yield _said(run, _failure(error))
+        yield _said(run, _failure(run, error))
 
 
 def start_task(folder: WorkFolder, task: dict[str, Any], cache: Path) -> None:
@@ -90,6 +103,7 @@ def start_task(folder: WorkFolder, task: dict[str, Any], cache: Path) -> None:
 
     Starting what is already under way does nothing.
     """
+    _await_exit(folder)
     with suppress(Held):
         with folder.held():
             write_whole(folder.path / "task.json", json.dumps(task, indent=2).encode())
@@ -123,6 +137,14 @@ def data_task(data: Path, source: str | None) -> tuple[WorkFolder, dict[str, Any
     return WorkFolder(folder), {"task": "data", "source": source, "downloads": str(data)}
 
 
+def device_task(data: Path) -> tuple[WorkFolder, dict[str, Any]]:
+    """Where it is kept what this machine computes on and why (`device.json`), and the task that finds out."""
+    about = (platform.node(), os.cpu_count(), importlib.metadata.version("torch"))
+    folder = data / "tasks" / f"device-{hashlib.sha256(repr(about).encode()).hexdigest()[:12]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return WorkFolder(folder), {"task": "device"}
+
+
 def _identity(run: Run, checkpoint: str, info: DataInfo, *more: Any) -> str:
     file = run.checkpoints()[checkpoint].stat()
     parts = (checkpoint, file.st_mtime_ns, file.st_size, info.fingerprint, *more)
@@ -134,13 +156,16 @@ def _said(folder: WorkFolder, event: Event) -> Event:
     return event
 
 
-def _failure(error: Exception) -> End:
+def _failure(folder: WorkFolder, error: Exception) -> End:
     """An end with a sentence for the user; what is not foreseen goes to the log as well."""
     if not isinstance(error, ValueError | ArithmeticError | ConnectionError):
-        traceback.print_exc()
+        # Not to the standard error, which is a person's where no worker was launched.
+        with suppress(OSError), folder.log_path.open("a") as log:
+            traceback.print_exception(error, file=log)
         if isinstance(error, OSError) and error.strerror:
             return End(outcome="failed", message=f"{error.strerror}: {error.filename or 'a file of the run'}.")
-        return End(outcome="failed", message=f"{type(error).__name__}: {error}. The worker's log says more.")
+        first_line = (str(error).splitlines() or [""])[0].rstrip(".")
+        return End(outcome="failed", message=f"{type(error).__name__}: {first_line}. The worker's log says more.")
     return End(outcome="failed", message=str(error))
 
 
@@ -194,7 +219,7 @@ def _train(run: Run, cache: Path) -> Iterator[Event]:
 def _take_device(run: Run, device: str, stack: ExitStack) -> bool:
     """Whether this run may compute now: the device is free and no older run waits for it."""
     older = (other for other in list_runs(run.path.parent) if other.id < run.id)
-    if any(other.state == "waiting" for other in older):
+    if any(_waits_for(device, other) for other in older):
         return False
     folder = run.path.parent / ".devices" / device
     folder.mkdir(parents=True, exist_ok=True)
@@ -203,6 +228,12 @@ def _take_device(run: Run, device: str, stack: ExitStack) -> bool:
     except Held:
         return False
     return True
+
+
+def _waits_for(device: str, run: Run) -> bool:
+    if run.state != "waiting":
+        return False
+    return any(isinstance(event, Waiting) and event.device == device for event in reversed(run.events()))
 
 
 def _prepared(source: str, cache: Path) -> Iterator[TaskProgress]:
@@ -218,7 +249,7 @@ def _set_up(run: Run, cache: Path, compute: Compute) -> tuple[Training, DataSet]
 
     from cifar_core.compute import prepare_device
     from cifar_core.datasets import open_dataset
-    from cifar_core.models import create
+    from cifar_core.models import WeightsUnavailable, create
     from cifar_core.networks import load_tensors
     from cifar_core.training import Training, material
 
@@ -232,13 +263,16 @@ def _set_up(run: Run, cache: Path, compute: Compute) -> tuple[Training, DataSet]
     prepare_device(compute)
     last = run.path / "checkpoints" / "last.safetensors"
     torch.manual_seed(config.seed)
-    model = create(
-        config.model,
-        len(data.info.classes),
-        width=config.width,
-        dropout=config.dropout,
-        pretrained=not last.exists(),
-    )
+    try:
+        model = create(
+            config.model,
+            len(data.info.classes),
+            width=config.width,
+            dropout=config.dropout,
+            pretrained=not last.exists(),
+        )
+    except WeightsUnavailable as error:
+        raise RunError(str(error)) from error
     training = Training(config, model, material(config, data, compute.device), compute)
     if last.exists():
         tensors, metadata = load_tensors(last)
@@ -279,27 +313,28 @@ def _steered(run: Run, training: Training, data: DataSet) -> Iterator[Event]:
 
 
 def _keep(run: Run, training: Training, data: DataSet, name: str) -> None:
-    from cifar_core.networks import save_tensors
+    from cifar_core.networks import model_tensors, network_metadata, save_tensors
 
-    config, best = training.config, run.best
+    config = training.config
     tensors, counters = training.state()
     last_epoch = run.epochs[-1] if run.epochs and run.epochs[-1].step == training.step else None
-    metadata = {
-        "model": {"name": config.model, "width": config.width, "dropout": config.dropout},
-        "classes": list(data.info.classes),
-        "mean": list(training.images.mean),
-        "std": list(training.images.std),
-        "run": run.id,
-        "checkpoint": name,
-        "epoch": training.epoch,
-        "step": training.step,
-        "validation_accuracy": last_epoch.validation_accuracy if last_epoch else None,
-        "best_epoch": best.epoch if best else None,
-        "data_name": data.info.name,
-        "data_fingerprint": data.info.fingerprint,
-    }
+    metadata = network_metadata(
+        model_name=config.model,
+        width=config.width,
+        dropout=config.dropout or 0.0,
+        classes=data.info.classes,
+        mean=training.images.mean,
+        std=training.images.std,
+        run=run.id,
+        checkpoint=name,
+        epoch=training.epoch,
+        step=training.step,
+        validation_accuracy=last_epoch.validation_accuracy if last_epoch else None,
+        data_name=data.info.name,
+        data_fingerprint=data.info.fingerprint,
+    )
     if name == "best":
-        tensors = {key: tensor for key, tensor in tensors.items() if key.startswith("model.")}
+        tensors = model_tensors(training.model)
     else:
         metadata["training"] = counters
     save_tensors(run.path / "checkpoints" / f"{name}.safetensors", tensors, metadata)
@@ -310,7 +345,13 @@ def execute_task(folder: WorkFolder, cache: Path) -> Iterator[Event]:
     yield _said(folder, Boot(pid=os.getpid(), host=platform.node()))
     try:
         task = read_json(folder.path / "task.json") or {}
-        work = {"evaluate": _evaluate, "map": _map, "data": _data}[task.pop("task")]
+        works: dict[str, Callable[..., Iterator[TaskProgress]]] = {
+            "evaluate": _evaluate,
+            "map": _map,
+            "data": _data,
+            "device": _device,
+        }
+        work = works[task.pop("task")]
         shown = 0.0
         for progress in work(folder, cache, **task):
             if folder.requested("stop"):
@@ -321,7 +362,7 @@ def execute_task(folder: WorkFolder, cache: Path) -> Iterator[Event]:
                 shown = time.monotonic()
         yield _said(folder, End(outcome="finished", message="Done."))
     except Exception as error:
-        yield _said(folder, _failure(error))
+        yield _said(folder, _failure(folder, error))
 
 
 @dataclass(frozen=True)
@@ -435,6 +476,22 @@ def _data(folder: WorkFolder, cache: Path, source: str | None, downloads: str) -
         yield from _timed((p.done, p.total, p.what) for p in download(Path(downloads)))
         source = str(Path(downloads) / "cifar-10-python.tar.gz")
     yield from _timed((p.done, p.total, p.what) for p in prepare(Path(source), cache))
+
+
+def _device(folder: WorkFolder, cache: Path) -> Iterator[TaskProgress]:
+    yield TaskProgress(done=0, total=1, what="Looking for the fastest device", seconds_left=None)
+
+    from cifar_core.compute import choose
+
+    compute = choose()
+    answer = {
+        "name": compute.describe(),
+        "reason": compute.reason,
+        "torch": importlib.metadata.version("torch"),
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+    }
+    write_whole(folder.path / "device.json", json.dumps(answer).encode())
 
 
 def _timed(steps: Iterator[tuple[int, int, str]]) -> Iterator[TaskProgress]:

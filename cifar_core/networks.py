@@ -161,7 +161,7 @@ class Network:
     def _run(self, images: Tensor | NDArray[np.uint8], batch_size: int, with_head: bool) -> Iterator[Tensor]:
         for start in range(0, len(images), batch_size):
             batch = images[start : start + batch_size]
-            # A copy, because PyTorch refuses to share memory that is mapped for reading only.
+            # A copy, because PyTorch shares neither memory that is mapped for reading only nor flipped views.
             pixels = batch if isinstance(batch, Tensor) else torch.from_numpy(np.array(batch))
             # Not around the yield: the caller's code between two batches would run in this mode too.
             with torch.inference_mode():

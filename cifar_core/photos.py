@@ -195,7 +195,7 @@ def _open(content: bytes, kind: str) -> Image.Image:
 
 def _plain(picture: Image.Image) -> Image.Image:
     """Decoded, upright, opaque, RGB, at most MAX_SIDE."""
-    picture.draft(None, (2 * MAX_SIDE, 2 * MAX_SIDE))  # a large JPEG is decoded at a half, a quarter or an eighth
+    picture.draft(None, (MAX_SIDE, MAX_SIDE))  # a large JPEG is decoded at a half, a quarter or an eighth
     picture.load()
     orientation = _orientation(picture)
     if picture.mode.startswith(("I", "F")):

@@ -22,9 +22,22 @@ from pathlib import Path
 from typing import Any
 
 from cifar_core.config import TrainConfig
-from cifar_core.events import Boot, End, Epoch, Event, Paused, Progress, Resumed, Start, Waiting, from_line, to_line
+from cifar_core.events import (
+    Boot,
+    End,
+    Epoch,
+    Event,
+    Paused,
+    Progress,
+    Resumed,
+    Start,
+    TaskProgress,
+    Waiting,
+    from_line,
+    to_line,
+)
 
-ID_PATTERN = re.compile(r"\d{8}-\d{6}-[a-z0-9_]{1,40}-[0-9a-f]{4}")
+ID_PATTERN = re.compile(r"[0-9]{8}-[0-9]{6}-[a-z0-9_]{1,40}-[0-9a-f]{4}")
 
 STATES = ("ready", "starting", "waiting", "running", "paused", "finished", "stopped", "failed", "interrupted")
 ALIVE = ("starting", "waiting", "running", "paused")
@@ -128,16 +141,14 @@ class WorkFolder:
             if isinstance(event, End):
                 # Between its last word and its exit a worker still holds the lock.
                 return event.outcome
-            if not alive and isinstance(event, Boot):
-                return "interrupted"
             if isinstance(event, Paused):
                 return "paused" if alive else "interrupted"
             if isinstance(event, Waiting):
                 return "waiting" if alive else "interrupted"
             if isinstance(event, Start | Progress | Epoch | Resumed):
                 return "running" if alive else "interrupted"
-            if isinstance(event, Boot):
-                return "starting"
+            if isinstance(event, Boot | TaskProgress):
+                return "starting" if alive else "interrupted"
         return "starting" if alive else "ready"
 
     def log_tail(self, lines: int = 30) -> str:
@@ -273,14 +284,18 @@ class Run(WorkFolder):
         """Remove the folder and all in it.
 
         Raises:
-            RunError: Its worker still lives.
+            RunError: Its worker still lives, or the folder may not be changed.
         """
-        if self.alive:
-            raise RunError(f"Run {self.id} is {self.state}; stop it before deleting it.")
-        # Renamed first, so that no reader sees half a run.
-        grave = self.path.with_name(f".{self.id}.deleted")
-        self.path.rename(grave)
-        shutil.rmtree(grave, ignore_errors=True)
+        try:
+            # Held, so that no worker begins in it now; renamed first, so that no reader sees half a run.
+            with self.held():
+                grave = self.path.with_name(f".{self.id}.deleted")
+                self.path.rename(grave)
+                shutil.rmtree(grave, ignore_errors=True)
+        except Held:
+            raise RunError(f"Run {self.id} is {self.state}; stop it before deleting it.") from None
+        except OSError as error:
+            raise RunError(f"Run {self.id} cannot be deleted: {error.strerror}.") from None
 
 
 def create_run(config: TrainConfig, root: Path) -> Run:

@@ -20,7 +20,7 @@ def learning_rate(
 
     The values are those of torch's StepLR and CosineAnnealingLR (towards 0 at the end of the training), of OneCycleLR
     (Smith and Topin, 2018; cosine annealing, without its cycling of the momentum) and of
-    ReduceLROnPlateau(mode="min", threshold=1e-4).
+    ReduceLROnPlateau(mode="min", threshold=1e-4, eps=0).
 
     Args:
         step: Training steps done before this one, in [0, epochs * steps_per_epoch).
@@ -37,7 +37,8 @@ def learning_rate(
             top = max(config.warmup_fraction * total - 1, 0)
             if step <= top and top > 0:
                 return peak * _cosine(ONE_CYCLE_START, 1, step / top)
-            return peak * _cosine(1, ONE_CYCLE_END, (step - top) / max(total - 1 - top, 1))
+            # A single step has no way down.
+            return peak * _cosine(1, ONE_CYCLE_END, (step - top) / (total - 1 - top) if total > 1 else 0)
         case "plateau":
             return peak * config.gamma ** _reductions(validation_losses, config.patience)
     return peak

@@ -22,6 +22,7 @@ from cifar_core.config import TrainConfig
 from cifar_core.datasets import DataSet, split_validation, subset_indices
 from cifar_core.events import Epoch, Progress
 from cifar_core.models import Classifier
+from cifar_core.networks import PREFIX, model_tensors
 from cifar_core.schedules import learning_rate
 from cifar_core.transforms import Augmentation, augment, generator_for, normalisation, normalise
 
@@ -95,7 +96,7 @@ class Training:
         self.config = config
         self.images = images
         self.compute = compute
-        self.model = model.to(compute.device, memory_format=compute.memory_format)
+        self.model = model.to(compute.device).to(memory_format=compute.memory_format)
         self.optimizer = _optimizer(config, model)
         self.scaler = compute.grad_scaler()
         count = len(images.train_labels)
@@ -168,7 +169,7 @@ class Training:
         # Cross-entropy in float32: its logarithms lose too much in 16 bits.
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.config.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.scale(loss).backward()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         with torch.no_grad():
@@ -252,7 +253,7 @@ class Training:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """All that is needed to go on from here: tensors by name, and counters that JSON can hold."""
-        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        tensors = model_tensors(self.model)
         for index, slots in self.optimizer.state_dict()["state"].items():
             for name, value in slots.items():
                 if value is not None:
@@ -276,7 +277,7 @@ class Training:
         """
         try:
             self.model.load_state_dict(
-                {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
+                {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items() if name.startswith(PREFIX)}
             )
             slots: dict[int, dict[str, Tensor]] = {}
             for name, tensor in tensors.items():

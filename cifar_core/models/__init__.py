@@ -155,7 +155,7 @@ def create(
     return model
 
 
-class WeightsUnavailable(RuntimeError):
+class WeightsUnavailable(ConnectionError):
     """Published weights could not be fetched or read."""
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import math
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 
 from cifar_core import job
@@ -16,7 +19,8 @@ from cifar_core.config import FIELD_TYPES, FIELDS, GROUPS, MODELS, RECIPES, Trai
 from cifar_core.datasets import DataInfo, cached
 from cifar_core.events import TaskProgress
 from cifar_core.runs import Run, RunError, WorkFolder, list_runs
-from pages.ui import charts
+from cifar_core.schedules import planned
+from pages.ui import charts, loaders
 
 PRODUCT = "CIFAR Explorer"
 
@@ -69,7 +73,12 @@ def place() -> Place:
 def page(title: str) -> None:
     """Begin a page: window title, menu, heading and the question it answers. Must be called first."""
     entry = next(entry for entry in MENU if entry.title == title)
-    st.set_page_config(page_title=f"{title} · {PRODUCT}", page_icon=entry.icon, layout="wide")
+    # Streamlit forgets the widgets a page does not show; the settings of the next run must survive a visit.
+    for key in [key for key in st.session_state if str(key).startswith(("set_", "recipe_choice"))]:
+        st.session_state[key] = st.session_state[key]
+    st.set_page_config(
+        page_title=f"{title} · {PRODUCT}", page_icon=entry.icon, layout="wide", initial_sidebar_state=210
+    )
     # A copied or clicked link opens the same run and data, so the menu hands both on.
     kept = {name: st.query_params[name] for name in ("run", "data") if name in st.query_params}
     with st.sidebar:
@@ -98,7 +107,8 @@ def remembered(name: str, options: Sequence[str], default: str) -> str:
     if asked is not None and asked not in options:
         st.warning(f"There is no {name} {asked[:80]!r} here any more; this is {default}.", icon=":material/link_off:")
         asked = None
-    if asked is not None and asked != st.session_state.get(f"{name}_in_url"):
+    # Streamlit forgets the widget where a page has none, but not what this put into the URL.
+    if asked is not None and (key not in st.session_state or asked != st.session_state.get(f"{name}_in_url")):
         st.session_state[key] = asked
     if st.session_state.get(key) not in options:
         st.session_state[key] = default
@@ -227,7 +237,8 @@ def background(folder: WorkFolder, task: dict[str, Any], done: bool, start: str 
         _task_progress(str(folder.path))
         return False
     end = folder.last_end
-    again = end is not None or folder.state == "interrupted"
+    # A result that was there and no longer fits is made anew, as if for the first time.
+    again = folder.state in ("failed", "stopped", "interrupted")
     if end and end.outcome == "failed":
         st.error(end.message, icon=":material/error:")
     elif again:
@@ -249,16 +260,18 @@ def _task_progress(path: str) -> None:
     if not folder.alive:
         st.rerun()
     progress = next((event for event in reversed(folder.events()) if isinstance(event, TaskProgress)), None)
-    bar, stop = st.columns([5, 1], vertical_alignment="bottom")
-    if progress:
-        text = f"{progress.what}: {progress.done:,} of {progress.total:,}"
-        if progress.seconds_left is not None:
-            text += f", {duration(progress.seconds_left)} left"
-        bar.progress(min(progress.done / max(progress.total, 1), 1.0), text=text)
-    else:
-        bar.progress(0.0, text="Starting")
-    if stop.button("Stop", icon=":material/stop:", key=f"stop-{folder.path.name}", width="stretch"):
-        folder.request("stop")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        if progress:
+            text = progress.what
+            if progress.total > 1:
+                text += f": {progress.done:,} of {progress.total:,}"
+            if progress.seconds_left is not None:
+                text += f", {duration(progress.seconds_left)} left"
+            st.progress(min(progress.done / max(progress.total, 1), 1.0), text=text)
+        else:
+            st.progress(0.0, text="Starting")
+        if st.button("Stop", icon=":material/stop:", key=f"stop-{folder.path.name}"):
+            folder.request("stop")
 
 
 def duration(seconds: float | None) -> str:
@@ -273,6 +286,16 @@ def duration(seconds: float | None) -> str:
     return f"{seconds // 3600} h {seconds % 3600 // 60} min"
 
 
+def literal(text: str) -> str:
+    """A name as it is, such as that of a class made from a folder: nothing in it is read as Markdown."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
+
+
+def plain(text: str) -> str:
+    """Text as it is, where Streamlit would read Markdown: names of classes and files may hold any character."""
+    return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|~$:])", r"\\\1", text)
+
+
 def gallery(images: Any, captions: Sequence[str], alts: Sequence[str], size: int = 72) -> None:
     """Small pictures with a line each, in one message; enlarged without smoothing."""
     st.html(charts.gallery(images, captions, alts, size))
@@ -285,14 +308,15 @@ def settings_form() -> TrainConfig | None:
         "Recipe",
         list(RECIPES),
         format_func=lambda name: RECIPES[name].title,
-        key="recipe",
-        bind="query-params",
-        on_change=_fill_in,
+        key=remembered("recipe", list(RECIPES), next(iter(RECIPES))),
         help="A named set of settings. Everything below can be changed afterwards.",
     )
+    remember("recipe", recipe)
     st.caption(f"{RECIPES[recipe].summary} *{RECIPES[recipe].source}.*")
-    if "set_model" not in st.session_state:
-        _fill_in()
+    if st.session_state.get("filled_with") != recipe:
+        _fill_in(recipe)
+    # The button comes before the settings on the page and after them in the script.
+    top = st.container()
     values: dict[str, Any] = {}
     for group in GROUPS:
         with st.expander(group, expanded=group in ("Model", "Optimiser", "Learning rate")):
@@ -302,13 +326,33 @@ def settings_form() -> TrainConfig | None:
     try:
         config = TrainConfig.from_values(values)
     except (ValueError, TypeError) as error:
-        st.error(str(error))
+        top.error(str(error))
         return None
+    _preview(config, infos)
     if not infos:
-        no_data()
-    if st.button("Start training", type="primary", icon=":material/play_arrow:", width="stretch", disabled=not infos):
+        with top:
+            no_data()
+    if top.button("Start training", type="primary", icon=":material/play_arrow:", width="stretch", disabled=not infos):
         return config
     return None
+
+
+def _preview(config: TrainConfig, data: dict[str, str]) -> None:
+    """What the settings amount to, before anything is started: the network's layers and the learning rate's course."""
+    info = next((info for info in cached(place().cache) if info.source == config.data), None)
+    images = config.train_images or round((info.train_images if info else 50_000) * (1 - config.validation_fraction))
+    steps_per_epoch = max(math.ceil(images / config.batch_size), 1)
+    with st.expander("Course of the learning rate"):
+        frame = pd.DataFrame(planned(config, steps_per_epoch), columns=["epoch", "learning rate"])
+        st.vega_lite_chart(frame, charts.SCHEDULE_CURVE, key="schedule", alt="Planned learning rate by epoch")
+        st.caption(f"{config.epochs * steps_per_epoch:,} steps, {steps_per_epoch:,} an epoch.")
+    layers = st.expander("Layers of the network", on_change="rerun", key="layers")
+    if layers.open:
+        classes = len(info.classes) if info else 10
+        table = loaders.layers(config.model, config.width, config.dropout, classes)
+        layers.dataframe(table, hide_index=True, alt="Layers with output shape and number of parameters")
+        total = table["parameters"].sum()
+        layers.caption(f"{total:,} parameters for {classes} classes. Shapes are channels × height × width.")
 
 
 def _matters(name: str, values: dict[str, Any]) -> bool:
@@ -316,12 +360,19 @@ def _matters(name: str, values: dict[str, Any]) -> bool:
     return all(values.get(other) in wanted for other, wanted in FIELDS[name].metadata["used_by"].items())
 
 
-def _fill_in() -> None:
-    """Set every widget to what the chosen recipe says."""
-    config = TrainConfig.from_values(RECIPES[st.session_state.get("recipe", next(iter(RECIPES)))].settings)
+def _fill_in(recipe: str) -> None:
+    """Set every widget to what the recipe says."""
+    st.session_state["filled_with"] = recipe
+    config = TrainConfig.from_values(RECIPES[recipe].settings)
     for name in FIELDS:
         if name != "data":
             st.session_state[f"set_{name}"] = getattr(config, name)
+
+
+def spoken(choice: str) -> str:
+    """The name of a choice as people write it."""
+    names = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "one_cycle": "One-cycle", "cuda": "CUDA", "mps": "MPS"}
+    return names.get(choice, "CPU" if choice == "cpu" else choice.capitalize())
 
 
 def _published_dropout() -> None:
@@ -330,19 +381,27 @@ def _published_dropout() -> None:
         st.session_state["set_width"] = 1.0
 
 
+def setting_label(name: str) -> str:
+    """What a form calls a setting, with its unit."""
+    unit = FIELDS[name].metadata["unit"]
+    return name.replace("_", " ").capitalize() + (f" ({unit})" if unit else "")
+
+
 def _setting(name: str, about: Any, data: dict[str, str]) -> Any:
     """The widget that fits a setting: its type, bounds, unit and choices are in the field itself."""
     key = f"set_{name}"
-    label = name.replace("_", " ").capitalize() + (f" ({about['unit']})" if about["unit"] else "")
+    label = setting_label(name)
     plain, _ = FIELD_TYPES[name]
     if name == "data":
+        if st.session_state.get(key) not in data:
+            st.session_state.pop(key, None)
         return st.selectbox(label, list(data), format_func=data.get, key=key, help=about["help"]) or ""
     if name == "model":
         chosen = st.selectbox(label, about["choices"], key=key, help=about["help"], on_change=_published_dropout)
         st.caption(MODELS[chosen].summary)
         return chosen
     if about["choices"]:
-        return st.selectbox(label, about["choices"], key=key, help=about["help"])
+        return st.selectbox(label, about["choices"], format_func=spoken, key=key, help=about["help"])
     if plain is bool:
         return st.toggle(label, key=key, help=about["help"])
     low, high = about["low"], about["high"]

@@ -11,11 +11,17 @@ import html
 import io
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from PIL import Image
+
+from cifar_core.runs import Run, RunError
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
 
 CLASS_COLOURS = (
     "#0072B2",
@@ -100,7 +106,131 @@ def gallery(images: Any, captions: Sequence[str], alts: Sequence[str], size: int
     return f'<div style="display:grid;grid-template-columns:{columns};gap:10px;justify-items:start">{cells}</div>'
 
 
-SERIES = {"training, now": "training (last moments)", "training": "training (epoch)", "validation": "validation"}
+def sample_rows(rows: Sequence[tuple[Any, Sequence[str], Sequence[str]]], size: int) -> str:
+    """Galleries one below the other with a line between; each row is images, captions and alternative texts."""
+    between = "border-top:1px solid rgba(128,128,128,0.3);padding-top:10px;margin-top:10px"
+    return "".join(f'<div style="{between if i else ""}">{gallery(*row, size)}</div>' for i, row in enumerate(rows))
+
+
+def class_distribution(
+    classes: Sequence[str], train: Sequence[int], test: Sequence[int], shares: bool, largest: int = 40
+) -> Figure:
+    """Bars of a class side by side: training filled, test hatched.
+
+    Args:
+        train: Images of each class.
+        test: Likewise.
+        shares: Draw shares of the split in place of numbers.
+        largest: With more classes than this, only every so many names fit below the bars.
+    """
+    from plotly.graph_objects import Bar, Figure
+
+    names = [html.escape(name) for name in classes]
+    colours = [class_colour(k) for k in range(len(classes))]
+    figure = Figure()
+    for split, counts, hatch in (("train", train, ""), ("test", test, "/")):
+        total = max(sum(counts), 1)
+        figure.add_trace(
+            Bar(
+                x=list(range(len(names))),
+                y=[count / total if shares else count for count in counts],
+                customdata=[[name, count, count / total] for name, count in zip(names, counts, strict=True)],
+                name=split,
+                offsetgroup=split,
+                marker={"color": colours, "pattern": {"shape": hatch, "solidity": 0.45}, "line": {"width": 0}},
+                hovertemplate=(
+                    "%{customdata[0]}<br>%{customdata[1]:,} images, %{customdata[2]:.2%}<extra>" + split + "</extra>"
+                ),
+                showlegend=False,
+            )
+        )
+        # The bars have the colours of the classes, so the legend shows the filling alone, in grey.
+        figure.add_trace(
+            Bar(
+                x=[None],
+                y=[None],
+                name=f"{split} ({sum(counts):,} images)",
+                offsetgroup=split,
+                marker={"color": "#808080", "pattern": {"shape": hatch, "solidity": 0.45}},
+            )
+        )
+    ticks: dict[str, Any] = {"tickvals": list(range(len(names))), "ticktext": names, "fixedrange": len(names) <= 30}
+    if len(names) > largest:
+        step = math.ceil(len(names) / largest)
+        ticks |= {"tickvals": ticks["tickvals"][::step], "ticktext": names[::step]}
+    figure.update_layout(
+        height=260,
+        margin={"l": 0, "r": 0, "t": 8, "b": 0},
+        barmode="group",
+        bargap=0.25,
+        xaxis=ticks,
+        yaxis={
+            "title": "share of the split" if shares else "images",
+            "tickformat": ".0%" if shares else ",",
+            "fixedrange": True,
+            "rangemode": "tozero",
+        },
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "title": None, "itemclick": False},
+    )
+    return figure
+
+
+CHANNELS = (("red", "#D62728", "solid"), ("green", "#2CA02C", "dash"), ("blue", "#1F77B4", "dot"))
+"""Name, colour and stroke of each colour channel; the stroke tells them apart without colour."""
+
+
+def channel_histograms(histograms: NDArray[np.int64]) -> Figure:
+    """How often each channel has each value; (3, 256) counts in, shares of the channel's pixels drawn."""
+    from plotly.graph_objects import Figure, Scatter
+
+    figure = Figure()
+    for counts, (name, colour, dash) in zip(histograms, CHANNELS, strict=True):
+        figure.add_trace(
+            Scatter(
+                x=np.arange(256, dtype=np.int16),
+                y=(counts / counts.sum()).astype(np.float32),
+                customdata=counts,
+                name=name,
+                mode="lines",
+                line={"color": colour, "width": 2, "dash": dash, "shape": "hvh"},
+                hovertemplate="%{y:.2%} (%{customdata:,} pixels)",
+            )
+        )
+    figure.update_layout(
+        height=300,
+        margin={"l": 0, "r": 0, "t": 8, "b": 0},
+        hovermode="x unified",
+        xaxis={"title": "value of the channel", "range": [-1, 256], "tickvals": [*range(0, 255, 32), 255]},
+        yaxis={"title": "share of pixels", "tickformat": ".1%", "rangemode": "tozero"},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "title": None},
+    )
+    return figure
+
+
+def run_table(runs: Sequence[Run]) -> pd.DataFrame:
+    """A row a run: when it began, what it is, how far and how good."""
+    rows = []
+    for run in runs:
+        best, latest, start = run.best, run.latest, run.start
+        try:
+            config = run.config
+        except RunError:
+            config = None
+        rows.append(
+            {
+                "run": f"/train?run={run.id}",
+                "state": run.state,
+                "model": config.model if config else "unreadable",
+                "best validation accuracy": best.validation_accuracy if best else None,
+                "best epoch": best.epoch if best else None,
+                "epochs": f"{latest.epoch if latest else 0:.3g} of {config.epochs if config else '?'}",
+                "data": start.data_name if start else "–",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+SERIES = {"training, now": "training (live)", "training": "training (epoch)", "validation": "validation"}
 """Names of the three lines of a learning curve: noisy moments, epoch means, and the held-out images."""
 
 
@@ -131,48 +261,54 @@ def thinned(rows: Sequence[Any], most: int) -> Sequence[Any]:
 
 def _curve_spec(title: str, value_format: str) -> dict[str, Any]:
     names = list(SERIES.values())
-    return {
-        "height": 260,
-        "params": [{"name": "zoom", "select": "interval", "bind": "scales"}],
-        "mark": {"type": "line", "interpolate": "linear"},
-        "encoding": {
-            "x": {"field": "epoch", "type": "quantitative", "title": "Epoch", "scale": {"zero": True, "nice": False}},
-            "y": {
-                "field": "value",
-                "type": "quantitative",
-                "title": title,
-                "axis": {"format": value_format},
-                "scale": {"zero": False},
-            },
-            "color": {
-                "field": "series",
-                "type": "nominal",
-                "title": None,
-                "scale": {"domain": names, "range": ["#8FB8D6", CLASS_COLOURS[0], CLASS_COLOURS[1]]},
-                "legend": {"orient": "top", "symbolStrokeWidth": 3, "labelLimit": 220, "columns": 3},
-            },
-            "strokeDash": {
-                "field": "series",
-                "type": "nominal",
-                "scale": {"domain": names, "range": [[1, 0], [1, 0], [6, 3]]},
-                "legend": None,
-            },
-            "strokeWidth": {
-                "field": "series",
-                "type": "nominal",
-                "scale": {"domain": names, "range": [1, 2.5, 2.5]},
-                "legend": None,
-            },
-            "tooltip": [
-                {"field": "series", "title": "Curve"},
-                {"field": "epoch", "type": "quantitative", "format": ".2f", "title": "Epoch"},
-                {"field": "value", "type": "quantitative", "format": value_format, "title": title},
-            ],
+    by_series = {"field": "series", "type": "nominal", "title": None}
+    encoding = {
+        "x": {
+            "field": "epoch",
+            "type": "quantitative",
+            "title": "Epoch",
+            "scale": {"zero": True, "nice": False},
+            "axis": {"tickMinStep": 0.1},
         },
+        "y": {
+            "field": "value",
+            "type": "quantitative",
+            "title": title,
+            "axis": {"format": value_format},
+            "scale": {"zero": False},
+        },
+        "color": {
+            **by_series,
+            "scale": {"domain": names, "range": ["#7FA9C9", CLASS_COLOURS[0], CLASS_COLOURS[1]]},
+            "legend": {"orient": "top", "symbolType": "stroke", "symbolStrokeWidth": 3, "labelLimit": 220, "columns": 3},
+        },
+        "strokeDash": {**by_series, "scale": {"domain": names, "range": [[1, 0], [1, 0], [6, 3]]}, "legend": None},
+        "tooltip": [
+            {"field": "series", "title": "Curve"},
+            {"field": "epoch", "type": "quantitative", "format": ".2f", "title": "Epoch"},
+            {"field": "value", "type": "quantitative", "format": value_format, "title": title},
+        ],
+    }
+    live = f"datum.series === {names[0]!r}"
+    return {
+        "height": 270,
+        "encoding": encoding,
+        "layer": [
+            {
+                "transform": [{"filter": live}],
+                "mark": {"type": "line", "strokeWidth": 1},
+                "params": [{"name": "zoom", "select": "interval", "bind": "scales"}],
+            },
+            # A first epoch is a single point, which a line alone would not show.
+            {
+                "transform": [{"filter": f"!({live})"}],
+                "mark": {"type": "line", "strokeWidth": 2.5, "point": {"size": 40, "filled": True}},
+            },
+        ],
     }
 
 
-LOSS_CURVES = _curve_spec("Loss (cross-entropy)", ".3f")
+LOSS_CURVES = _curve_spec("Loss (cross-entropy)", ".2f")
 ACCURACY_CURVES = _curve_spec("Accuracy", ".1%")
 
 SCHEDULE_CURVE: dict[str, Any] = {
@@ -187,3 +323,131 @@ SCHEDULE_CURVE: dict[str, Any] = {
         ],
     },
 }
+
+
+MAP_COLOURINGS = ("class", "prediction", "correctness")
+"""What the colours of a feature map can mean."""
+
+
+def feature_map(
+    points: NDArray[np.float32],
+    indices: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    predictions: NDArray[np.int64],
+    confidences: NDArray[np.float32],
+    classes: Sequence[str],
+    colouring: str,
+) -> Figure:
+    """Images as points, one trace per group so that the legend can show a group alone.
+
+    Args:
+        points: (N, 2).
+        indices: (N,) of the images in their split; each point carries its own as `customdata`.
+        labels: (N,) in [0, K).
+        predictions: (N,) likewise.
+        confidences: (N,) probability of the prediction, in [0, 1].
+        colouring: One of `MAP_COLOURINGS`.
+    """
+    # Slow to import, and most pages draw nothing with it.
+    from plotly.graph_objects import Figure, Scattergl
+
+    # Names come from folders, and Plotly reads its texts as HTML.
+    names = [html.escape(name) for name in classes]
+    if colouring == "correctness":
+        right = labels == predictions
+        groups = [("right", right, CLASS_COLOURS[0], "circle"), ("wrong", ~right, CLASS_COLOURS[5], "x")]
+    else:
+        by = labels if colouring == "class" else predictions
+        groups = [(name, by == k, class_colour(k), class_symbol(k)) for k, name in enumerate(names)]
+    size = 7 if len(points) <= 1000 else 6 if len(points) <= 3000 else 4.5
+    wide, high = np.ptp(points, axis=0)
+    figure = Figure()
+    for name, members, colour, symbol in groups:
+        if not members.any():
+            continue
+        said = zip(labels[members], predictions[members], confidences[members], strict=True)
+        figure.add_trace(
+            Scattergl(
+                x=np.ascontiguousarray(points[members, 0], np.float32),
+                y=np.ascontiguousarray(points[members, 1], np.float32),
+                customdata=indices[members].astype(np.int32),
+                text=[f"{names[true]} → {names[predicted]} {sure:.0%}" for true, predicted, sure in said],
+                name=f"{name} ({members.sum():,})",
+                mode="markers",
+                marker={"color": colour, "symbol": symbol, "size": size, "opacity": 0.85},
+                unselected={"marker": {"opacity": 0.15}},
+                hovertemplate="%{text}<br>test image %{customdata}<extra></extra>",
+            )
+        )
+    bare: dict[str, Any] = {"visible": False, "showgrid": False, "zeroline": False}
+    figure.update_layout(
+        # About as high as a map of this shape gets in a column of a usual screen, and the legend.
+        height=int(np.clip(600 * high / max(wide, 1e-9) + 100, 420, 640)),
+        margin={"l": 0, "r": 0, "t": 8, "b": 0},
+        dragmode="lasso",
+        hovermode="closest",
+        xaxis=bare,
+        # A distance means the same in both directions.
+        yaxis={**bare, "scaleanchor": "x", "scaleratio": 1},
+        legend={"orientation": "h", "yanchor": "top", "y": -0.01, "x": 0, "itemsizing": "constant", "title": None},
+        showlegend=True,
+    )
+    return figure
+
+
+def prediction_bars(
+    classes: Sequence[str], probabilities: NDArray[np.float32], true: int | None = None, most: int = 10
+) -> str:
+    """The most probable classes with a bar each, as HTML; the true class is always among them.
+
+    Args:
+        probabilities: (K,) in [0, 1].
+        true: In [0, K); marked in words.
+        most: How many classes are shown.
+    """
+    order = np.argsort(-probabilities, kind="stable")
+    shown = order[:most].tolist()
+    if true is not None and true not in shown:
+        shown.append(true)
+    rows = []
+    for place, k in enumerate(shown):
+        marks = (["predicted"] if place == 0 else []) + (["✓ true class"] if k == true else [])
+        colour = CLASS_COLOURS[0] if place == 0 else CLASS_COLOURS[2] if k == true else "rgba(128,128,128,0.7)"
+        name = html.escape(classes[k])
+        rows.append(
+            '<div style="margin-bottom:6px"><div style="display:flex;justify-content:space-between;gap:8px">'
+            f'<span style="overflow-wrap:anywhere">{f"<b>{name}</b>" if marks else name}'
+            f'<span style="opacity:0.75;font-size:0.85em">{" · " + " · ".join(marks) if marks else ""}</span></span>'
+            f'<span style="font-variant-numeric:tabular-nums">{probabilities[k]:.1%}</span></div>'
+            '<div style="height:7px;border-radius:4px;background:rgba(128,128,128,0.18)">'
+            f'<div style="height:7px;border-radius:4px;width:{100 * float(probabilities[k]):.2f}%;background:{colour}">'
+            "</div></div></div>"
+        )
+    return f'<div style="font-size:0.9rem;line-height:1.35">{"".join(rows)}</div>'
+
+
+def heat_scale(colours: Sequence[str]) -> str:
+    """What the colours of a heat map mean, as HTML."""
+    return (
+        '<div style="display:flex;align-items:center;gap:8px;font-size:0.8rem;max-width:480px">'
+        f'<span>none</span><span style="flex:1;height:10px;border-radius:5px;background:linear-gradient(to right,'
+        f'{",".join(colours)})"></span><span>most evidence</span></div>'
+    )
+
+
+def enlarged(image: NDArray[np.uint8], side: int = 640) -> Image.Image:
+    """A small image with its pixels as squares, so that no browser smooths them.
+
+    Args:
+        image: (3, H, W).
+        side: Height and width of the result; a whole multiple of the image's keeps all squares equal.
+    """
+    picture = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
+    return picture.resize((side, side), Image.Resampling.NEAREST)
+
+
+def png(image: Image.Image) -> bytes:
+    """An image as a PNG file, packed for speed rather than size."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", compress_level=1)
+    return buffer.getvalue()

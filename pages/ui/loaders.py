@@ -5,16 +5,30 @@ A file's version is its modification time: a checkpoint that is written anew is 
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pandas as pd
 import streamlit as st
+from numpy.typing import NDArray
+from PIL import Image
 
-from cifar_core.datasets import DataSet, open_cached
-from cifar_core.evaluation import Evaluation
+from cifar_core.datasets import DataError, DataInfo, DataSet, find_cached, open_cached
+from cifar_core.evaluation import Evaluation, EvaluationError
+from cifar_core.photos import read_photo, square, to_input
+from cifar_core.pixels import PixelSummary, summarise
+from cifar_core.runs import Run, RunError
+from pages.ui import charts
 
 if TYPE_CHECKING:
     from cifar_core.networks import Network
+
+SHOWN_SIDE = 720
+"""Pixels of a side of a photo on a page, where it takes at most 480 units: sharp on most screens, quick to send."""
 
 
 def version(path: Path) -> int:
@@ -28,17 +42,266 @@ def data_set(data_id: str, fingerprint: str, cache: Path) -> DataSet:
     return open_cached(data_id, cache)
 
 
+@st.cache_data(max_entries=32, ttl=60, show_spinner=False)
+def prepared(source: str, cache: Path, known: tuple[str, ...]) -> DataInfo | None:
+    """What the cache holds of a source as it was within the last minute; None also where the source cannot be read.
+
+    Args:
+        known: Ids of all sets in the cache, so that the answer is new when one comes or goes.
+    """
+    try:
+        info = find_cached(source, cache)
+    except DataError:
+        return None
+    return info if info and info.id in known else None
+
+
+@st.cache_resource(max_entries=8, show_spinner="Counting pixels")
+def pixel_summary(data_id: str, fingerprint: str, cache: Path, split: str) -> PixelSummary:
+    """The pixels of a whole split, counted; shared and read-only."""
+    opened = data_set(data_id, fingerprint, cache)
+    return summarise(getattr(opened, split), len(opened.info.classes))
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def gallery_order(
+    data_id: str, fingerprint: str, cache: Path, split: str, classes: tuple[int, ...], seed: int | None
+) -> NDArray[np.int64]:
+    """Indices of a split's images of some classes (of all, if none is named), as stored or shuffled by a seed."""
+    labels = getattr(data_set(data_id, fingerprint, cache), split).labels
+    chosen = np.flatnonzero(np.isin(labels, classes)) if classes else np.arange(len(labels))
+    return chosen if seed is None else np.random.default_rng(seed).permutation(chosen)
+
+
 @st.cache_resource(max_entries=3, show_spinner="Loading the network")
 def network(path: Path, version: int) -> Network:
-    """A network in eval mode; shared by all visitors, so nobody may change it."""
+    """A network in eval mode; shared by all visitors, so nobody may change it.
+
+    Raises:
+        RunError: The weights cannot be used. Not the core's own error, which a page could not name without torch.
+    """
     # torch takes seconds to import, which only a page that computes should pay for.
     from cifar_core.compute import choose
-    from cifar_core.networks import load_network
+    from cifar_core.networks import NetworkError, load_network
 
-    return load_network(path, choose("auto", "float32").device)
+    try:
+        return load_network(path, choose("auto", "float32").device)
+    except NetworkError as error:
+        raise RunError(str(error)) from None
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def evaluation(path: Path, version: int) -> Evaluation:
     """A stored evaluation; shared and read-only."""
     return Evaluation.load(path)
+
+
+@st.cache_data(max_entries=64, show_spinner="Building the network")
+def layers(model: str, width: float, dropout: float | None, classes: int) -> pd.DataFrame:
+    """A row a layer: name, kind, output shape without the batch, number of parameters."""
+    from cifar_core.models import create, layer_table
+
+    rows = layer_table(create(model, classes, width=width, dropout=dropout, pretrained=False))
+    return pd.DataFrame(
+        {
+            "layer": [row.name for row in rows],
+            "kind": [row.kind for row in rows],
+            "output": [" × ".join(map(str, row.output_shape)) for row in rows],
+            "parameters": [row.parameters for row in rows],
+        }
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureMap:
+    """Test images on a map of a network's features.
+
+    Args:
+        points: (N, 2) float32, in arbitrary units.
+        indices: (N,) of the images in the test split, ascending.
+        labels: (N,) in [0, K).
+        predictions: (N,) likewise.
+        confidences: (N,) probability of the prediction, in [0, 1].
+        trustworthiness: In [0, 1], as `cifar_core.features.trustworthiness`.
+        facts: What was mapped: run, checkpoint, epoch, data, split, features, perplexity.
+    """
+
+    points: NDArray[np.float32]
+    indices: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    predictions: NDArray[np.int64]
+    confidences: NDArray[np.float32]
+    trustworthiness: float
+    facts: dict[str, Any]
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def feature_map(path: Path, version: int) -> FeatureMap:
+    """A stored map; shared and read-only.
+
+    Raises:
+        RunError: The file is damaged.
+    """
+    names = ("points", "indices", "labels", "predictions", "confidences")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in names}
+            return FeatureMap(
+                **arrays, trustworthiness=float(file["trustworthiness"]), facts=json.loads(str(file["facts"]))
+            )
+    # Damage shows itself in any way, from zlib.error to KeyError.
+    except Exception:
+        raise RunError(f"The map in {path.name} is damaged; compute it again.") from None
+
+
+@st.cache_resource(max_entries=12, show_spinner=False)
+def map_figure(path: Path, version: int, classes: tuple[str, ...], colouring: str) -> Any:
+    """The drawing of a stored map; the very same on every rerun, or the browser would drop the selection."""
+    found = feature_map(path, version)
+    return charts.feature_map(
+        found.points, found.indices, found.labels, found.predictions, found.confidences, classes, colouring
+    )
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def probabilities(path: Path, version: int, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """What a network answers to one image.
+
+    Args:
+        pixels: (3, H, W), as the network sees them; small enough to be the key themselves, whoever shows them.
+
+    Returns:
+        (K,) in [0, 1], with sum 1.
+    """
+    return network(path, version).probabilities(pixels[None])[0].numpy()
+
+
+@dataclass(frozen=True, eq=False)
+class HeatMap:
+    """A class-activation map of one image.
+
+    Args:
+        heat: (H, W) float32 in [0, 1]; all zero where nothing speaks for the class.
+        cells: Height and width of the layer's maps, which is the true resolution.
+        colours: Of heat from 0 to 1, evenly spaced, as `overlay` draws them.
+    """
+
+    heat: NDArray[np.float32]
+    cells: tuple[int, int]
+    colours: tuple[str, ...]
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def heat_map(path: Path, version: int, pixels: NDArray[np.uint8], wanted: int, layer: str) -> HeatMap:
+    """Where in one image a layer finds evidence for a class, by Grad-CAM.
+
+    Args:
+        pixels: (3, H, W), as for `probabilities`.
+        wanted: The class, in [0, K).
+    """
+    import torch
+
+    from cifar_core.explain import COLOURS, grad_cam, map_size
+
+    loaded = network(path, version)
+    images = loaded.normalise(torch.from_numpy(np.array(pixels[None])))
+    heat = grad_cam(loaded.model, images, torch.tensor([wanted], device=loaded.device), layer)[0]
+    return HeatMap(heat.cpu().numpy(), map_size(loaded.model, layer, pixels.shape[1]), COLOURS)
+
+
+@st.cache_data(max_entries=64, ttl=600, show_spinner=False)
+def overlay_png(digest: str, heat: NDArray[np.float32], opacity: float, _picture: Image.Image) -> bytes:
+    """Heat drawn over a picture, as a PNG file.
+
+    Args:
+        digest: Stands for the picture's content.
+    """
+    return charts.png(drawn(_picture, heat, opacity))
+
+
+def drawn(picture: Image.Image, heat: NDArray[np.float32], opacity: float) -> Image.Image:
+    """Heat over a picture of any size, kept nowhere."""
+    from cifar_core.explain import overlay
+
+    return overlay(picture, heat, opacity)
+
+
+@st.cache_resource(max_entries=8, ttl=600, show_spinner=False)
+def photo(digest: str, _content: bytes) -> Image.Image:
+    """An uploaded photo, decoded; kept for minutes under the digest of its own content, so only who has it can ask.
+
+    Raises:
+        PhotoError: The content cannot be read as a picture.
+    """
+    return read_photo(_content)
+
+
+@dataclass(frozen=True, eq=False)
+class PhotoViews:
+    """What is shown of an uploaded photo.
+
+    Args:
+        preview: All of it, small, as a PNG file.
+        square: The part the network gets, large enough for a screen.
+        pixels: (3, 32, 32), what the network sees.
+    """
+
+    preview: bytes
+    square: Image.Image
+    pixels: NDArray[np.uint8]
+
+
+@st.cache_resource(max_entries=16, ttl=600, show_spinner=False)
+def photo_views(digest: str, fit: str, _photo: Image.Image) -> PhotoViews:
+    """The views of a photo whose content the digest stands for; `fit` as for `cifar_core.photos.square`."""
+    region = square(_photo, fit)
+    pixels = to_input(_photo, fit=fit)
+    region.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
+    preview = _photo.copy()
+    preview.thumbnail((320, 200))
+    return PhotoViews(charts.png(preview), region, pixels)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A finished evaluation of a run and its main figures."""
+
+    path: Path
+    checkpoint: str
+    epoch: float
+    fingerprint: str
+    data: str
+    accuracy: float
+    images: int
+
+
+def stored_evaluations(run: Run, checkpoint: str | None = None, fingerprint: str | None = None) -> list[Stored]:
+    """The evaluations kept in a run's folder, also of weights that training has since replaced; the latest first.
+
+    Args:
+        checkpoint: Only those of `best` or `last` weights.
+        fingerprint: Only those on this data set.
+    """
+    found = []
+    for path in run.path.glob("tasks/evaluate-*/evaluation.npz"):
+        # One that is damaged, or just being deleted with its run, is as good as none.
+        with suppress(OSError, EvaluationError, KeyError):
+            stored = _stored(path, version(path))
+            if checkpoint in (None, stored.checkpoint) and fingerprint in (None, stored.fingerprint):
+                found.append((stored.epoch, version(path), stored))
+    return [stored for _, _, stored in sorted(found, key=lambda entry: entry[:2], reverse=True)]
+
+
+@st.cache_data(max_entries=1000, show_spinner=False)
+def _stored(path: Path, version: int) -> Stored:
+    evaluation = Evaluation.load(path)
+    facts = evaluation.facts
+    return Stored(
+        path,
+        facts["checkpoint"],
+        facts["epoch"],
+        facts["fingerprint"],
+        facts["data"],
+        evaluation.accuracy,
+        len(evaluation),
+    )

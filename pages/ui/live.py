@@ -1,0 +1,174 @@
+"""A run as it happens: state, controls and curves, drawn anew every second while its worker lives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import streamlit as st
+
+from cifar_core import job
+from cifar_core.config import FIELDS
+from cifar_core.events import End, Epoch, TaskProgress
+from cifar_core.runs import Run, RunError
+from pages import ui
+from pages.ui import charts
+
+TICK_SECONDS = 1.0
+
+
+def watch(run: Run) -> None:
+    """Show a run and what can be done with it; polls only while there is something to wait for."""
+    alive = run.alive
+    # The fragment keeps the arguments of the last full run, so it gets the folder and asks that for the rest.
+    st.fragment(_watch, run_every=TICK_SECONDS if alive else None)(str(run.path), alive)
+    _facts(run)
+
+
+def _watch(path: str, was_alive: bool) -> None:
+    run = Run(Path(path))
+    if run.alive != was_alive:
+        st.rerun()
+    try:
+        epochs = run.config.epochs
+    except RunError as error:
+        st.error(str(error))
+        return
+    _controls(run)
+    _say_how_it_stands(run)
+    _figures(run, epochs)
+    _curves(run)
+
+
+def _controls(run: Run) -> None:
+    state = run.state
+    stopping = run.alive and run.requested("stop")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        ui.state_badge(state)
+        if run.alive:
+            if state == "paused" or run.requested("pause"):
+                st.button("Resume", icon=":material/play_arrow:", on_click=run.withdraw, args=("pause",))
+            else:
+                st.button(
+                    "Pause", icon=":material/pause:", on_click=run.request, args=("pause",), disabled=state != "running"
+                )
+            st.button(
+                "Stopping" if stopping else "Stop and keep",
+                icon=":material/stop:",
+                on_click=run.request,
+                args=("stop",),
+                disabled=stopping,
+                help="Ends the training after the current step and keeps the weights. It can be resumed later.",
+            )
+        elif state in ("stopped", "interrupted", "failed", "ready") and st.button(
+            "Start" if state == "ready" else "Resume", icon=":material/play_arrow:", key="relaunch"
+        ):
+            try:
+                job.launch(run, ui.place().cache)
+            except RunError as error:
+                st.error(str(error))
+            else:
+                st.rerun()
+
+
+def _say_how_it_stands(run: Run) -> None:
+    state, end = run.state, run.last_end
+    if state == "failed" and end:
+        st.error(end.message, icon=":material/error:")
+        if log := run.log_tail():
+            with st.expander("The worker's log"):
+                st.code(log, language=None)
+    elif state == "interrupted":
+        st.warning(
+            "The worker ended without a word: the machine was switched off, or something killed it. "
+            "Resume goes on from the last checkpoint, or from the start where there is none.",
+            icon=":material/power_off:",
+        )
+    elif state == "waiting":
+        st.info("Another run uses the device; this one begins when it is free.", icon=":material/hourglass_empty:")
+    elif state == "starting":
+        reading = next((event for event in reversed(run.events()) if isinstance(event, TaskProgress)), None)
+        if reading and reading.done < reading.total:
+            st.progress(
+                reading.done / max(reading.total, 1), text=f"{reading.what}: {reading.done:,} of {reading.total:,}"
+            )
+        else:
+            st.info("The worker is loading the images and the network.", icon=":material/hourglass_top:")
+    elif end:
+        st.caption(end.message)
+
+
+def _figures(run: Run, epochs: int) -> None:
+    latest, best, state = run.latest, run.best, run.state
+    if latest is None:
+        return
+    done = min(latest.epoch / epochs, 1.0)
+    doing = "validating" if not isinstance(latest, Epoch) and latest.phase == "validation" else "training"
+    st.progress(done, text=f"Epoch {latest.epoch:.2f} of {epochs}" + (f", {doing}" if state == "running" else ""))
+    ended = isinstance(run.events()[-1], End)
+    left = "–" if ended or not run.alive else ui.duration(latest.seconds_left)
+    start = run.start
+    held_out = f"of {start.validation_images:,} held-out training images" if start else "of the held-out images"
+    with st.container(horizontal=True):
+        st.metric(
+            "Best validation accuracy",
+            f"{best.validation_accuracy:.1%}" if best else "–",
+            help=f"Share {held_out} that is classified correctly, at the best epoch"
+            + (f" ({best.epoch})." if best else "."),
+        )
+        st.metric("Images per second", f"{latest.images_per_second:,.0f}", help="Training images, validation excluded.")
+        st.metric("Time left", left, help="At the present pace, validation included.")
+        st.metric("Learning rate", f"{latest.learning_rate:.3g}", help="In force at the last step.")
+
+
+def _curves(run: Run) -> None:
+    history = run.history()
+    if not history:
+        return
+    for figure, spec in (("loss", charts.LOSS_CURVES), ("accuracy", charts.ACCURACY_CURVES)):
+        st.vega_lite_chart(
+            charts.learning_curves(history, figure),
+            spec,
+            key=f"{figure}-{run.id}",
+            # Not for its answer: Streamlit resets a zoom that is no selection whenever the data change.
+            on_select="rerun",
+            selection_mode="zoom",
+            alt=f"Training and validation {figure} by epoch",
+        )
+    st.caption(
+        "Training values are measured on augmented images while the weights change, validation values on held-out "
+        "images after each epoch. Scroll to zoom, drag to move, double-click to reset."
+    )
+
+
+def _facts(run: Run) -> None:
+    start = run.start
+    if start:
+        st.caption(
+            f"{start.data_name}: {start.train_images:,} training and {start.validation_images:,} validation images, "
+            f"{len(start.classes)} classes. {start.parameters:,} parameters. {start.compute_reason}"
+        )
+        with st.container(horizontal=True):
+            ui.link("Evaluate", "Evaluate", run=run.id)
+            ui.link("Features", "Map of the features", run=run.id)
+            ui.link("Explain", "Heat maps", run=run.id)
+            ui.link("Compare", "Compare with other runs", run=run.id)
+    with st.expander("Settings of this run"):
+        try:
+            config = run.config
+        except RunError as error:
+            st.error(str(error))
+            return
+        used = [name for name in FIELDS if config.used(name)]
+        st.dataframe(
+            pd.DataFrame(
+                {
+                    "setting": used,
+                    "value": [str(getattr(config, name)) for name in used],
+                    "meaning": [FIELDS[name].metadata["help"] for name in used],
+                }
+            ),
+            hide_index=True,
+            alt="Settings of this run",
+        )
+        st.caption(f"Run {run.id}, in {run.path}")

@@ -1,0 +1,171 @@
+"""Where data sets come from and go: opening a path, fetching CIFAR-10, seeing to it until done, and letting go."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from cifar_core import job
+from cifar_core.datasets import ARCHIVE, DataError, DataInfo, cached, forget
+from cifar_core.runs import RunError, WorkFolder, read_json
+from pages import ui
+from pages.ui import loaders
+
+LAYOUTS = (
+    "One of: the folder `cifar-10-batches-py` or the archive `cifar-10-python.tar.gz`; Parquet files "
+    "`train-*.parquet` and `test-*.parquet`, or their folder; a folder of images `train/<class>/*` and "
+    "`test/<class>/*`, or `<class>/*`, of which a fifth becomes the test split. Images of any size are made 32 x 32."
+)
+
+
+def offer() -> None:
+    """A field for a path, and a button for the original."""
+    with st.form("open_path", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
+        path = st.text_input(
+            "Path on this computer", placeholder="/home/me/cifar-10-batches-py", help=LAYOUTS, width=520
+        )
+        asked = st.form_submit_button("Open", type="primary", icon=":material/folder_open:")
+    st.caption(LAYOUTS)
+    fetch = st.button(
+        "Download CIFAR-10 (170 MB)",
+        icon=":material/download:",
+        help=f"From the site of its authors into {ui.place().downloads}; the checksum is verified.",
+    )
+    if fetch:
+        _begin(None)
+    elif asked and path.strip():
+        _begin(_absolute(path))
+    elif asked:
+        st.warning("Type the path of a file or a folder first.", icon=":material/edit:")
+
+
+def see_to_reading() -> None:
+    """Show what is being read, until it is there and chosen.
+
+    What this visitor asked for is named in the URL, so that it is found again after a refresh.
+    """
+    place = ui.place()
+    known = tuple(info.id for info in cached(place.cache))
+    tasks = _tasks(place.downloads)
+    asked = st.query_params.get("opening") or st.session_state.get("opening", "")
+    own = _of_command_line(known)
+    if own and asked not in tasks:
+        asked, tasks = own[0].path.name, {**tasks, own[0].path.name: own}
+    for name in [*({asked} & set(tasks)), *(name for name in tasks if name != asked)]:
+        folder, task = tasks[name]
+        if name != asked and not folder.alive:
+            continue
+        source = task["source"] or str(Path(task["downloads"]) / ARCHIVE)
+        if name == asked and not folder.alive:
+            info = loaders.prepared(source, place.cache, known)
+            ended = folder.state == "finished" and not (own and own[0].path == folder.path)
+            if info or ended:
+                _drop()
+                if info:
+                    st.query_params["data"] = info.id
+                    st.toast(f"{info.name} is open.", icon=":material/check:")
+                else:
+                    st.warning(
+                        f"{source} is not in the cache {place.cache}. If it is a prepared data set of another cache, "
+                        "open what that was made from; else open it again."
+                    )
+                continue
+        if name == asked:
+            _remember(name)
+        with st.container(border=True):
+            st.markdown(f"**Reading** `{source}`" if task["source"] else "**Fetching CIFAR-10**")
+            ui.background(folder, task, done=False)
+            if name == asked and not own and not folder.alive and st.button("Dismiss", icon=":material/close:"):
+                _drop()
+                st.rerun()
+
+
+def let_go(info: DataInfo) -> None:
+    """A way to remove a data set from the cache, on second thought."""
+    place = ui.place()
+    with st.popover("Remove from the cache", icon=":material/delete:", type="tertiary"):
+        st.markdown(
+            f"Removes the prepared arrays of **{info.name}**. The source `{info.source}` and all runs stay as they "
+            "are; opening the source again brings the arrays back."
+        )
+        if st.button("Remove", type="primary", key=f"forget-{info.id}"):
+            known = tuple(other.id for other in cached(place.cache))
+            try:
+                own = place.data and loaders.prepared(place.data, place.cache, known)
+                forget(info.id, place.cache)
+            except DataError as error:
+                st.error(str(error))
+                return
+            if own and own.id == info.id:
+                _unwanted().add(str(place.data))
+            # Else the files' disk space stays taken for as long as they are mapped.
+            loaders.data_set.clear()
+            st.query_params.pop("data", None)
+            st.rerun()
+
+
+@st.cache_resource(show_spinner=False)
+def _unwanted() -> set[str]:
+    """What the command line names but somebody has removed since; it does not come back by itself."""
+    return set()
+
+
+def _of_command_line(known: tuple[str, ...]) -> tuple[WorkFolder, dict[str, Any]] | None:
+    """The task for the path of the command line, while there is something to do."""
+    place = ui.place()
+    if not place.data or place.data in _unwanted() or loaders.prepared(place.data, place.cache, known):
+        return None
+    try:
+        return job.data_task(place.downloads, place.data)
+    except OSError as error:
+        st.error(f"{place.downloads} cannot be written: {error.strerror}.")
+        return None
+
+
+def _tasks(downloads: Path) -> dict[str, tuple[WorkFolder, dict[str, Any]]]:
+    """All readings of data that were ever begun, by the names of their folders."""
+    found = {}
+    with suppress(OSError):
+        for path in sorted((downloads / "tasks").iterdir()):
+            task = read_json(path / "task.json")
+            if isinstance(task, dict) and task.get("task") == "data":
+                found[path.name] = WorkFolder(path), task
+    return found
+
+
+def _begin(source: str | None) -> None:
+    place = ui.place()
+    try:
+        folder, task = job.data_task(place.downloads, source)
+        job.start_task(folder, task, place.cache)
+    except RunError as error:
+        st.error(str(error))
+    except OSError as error:
+        st.error(f"{place.downloads} cannot be written: {error.strerror}.")
+    else:
+        _unwanted().discard(str(source))
+        _remember(folder.path.name)
+        st.rerun()
+
+
+def _absolute(typed: str) -> str:
+    """The worker has a working folder of its own, so a path must not depend on it."""
+    plain = typed.strip().strip("\"'")
+    try:
+        return str(Path(plain).expanduser().absolute())
+    except RuntimeError:
+        return plain
+
+
+def _remember(name: str) -> None:
+    st.session_state["opening"] = name
+    if st.query_params.get("opening") != name:
+        st.query_params["opening"] = name
+
+
+def _drop() -> None:
+    st.session_state.pop("opening", None)
+    st.query_params.pop("opening", None)

@@ -1,0 +1,418 @@
+"""The contract of every registered network, and the published architectures."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import math
+from email.message import Message
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+
+import pytest
+import torch
+from torch import nn
+
+from cifar_core import models
+from cifar_core.config import MODELS
+from cifar_core.models import REGISTRY, WeightsUnavailable, count_parameters, create, layer_table, output_size
+
+NAMES = list(MODELS)
+WEIGHTS_FILE = "resnet18-f37072fd.pth"
+
+
+def small(name: str, classes: int = 10, **settings: float) -> models.Classifier:
+    """As narrow as the model allows, so that the suite stays quick."""
+    width = 1.0 if MODELS[name].pretrained else 0.25
+    return create(name, classes, width=width, pretrained=False, **settings)
+
+
+def images(count: int = 2) -> torch.Tensor:
+    return torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+def test_registry_and_settings_name_the_same_models() -> None:
+    assert set(REGISTRY) == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_first_docstring_line_is_a_sentence(name: str) -> None:
+    first = inspect.getdoc(REGISTRY[name]).splitlines()[0]
+    assert first[0].isupper()
+    assert first.endswith(".")
+
+
+@pytest.mark.parametrize("classes", [3, 10])
+@pytest.mark.parametrize("name", NAMES)
+def test_gives_one_logit_per_class(name: str, classes: int) -> None:
+    model = small(name, classes).eval()
+    with torch.no_grad():
+        assert model(images()).shape == (2, classes)
+    assert isinstance(model.head, nn.Linear)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_forward_is_head_of_embedding_of_feature_maps(name: str) -> None:
+    model = small(name).eval()
+    with torch.no_grad():
+        maps = model.feature_maps(images())
+        features = model.embed(maps)
+        assert maps.ndim == 4
+        assert features.shape == (2, model.head.in_features)
+        assert torch.equal(model(images()), model.head(features))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_layers_give_feature_maps_that_later_layers_leave_alone(name: str) -> None:
+    """Class-activation maps keep the output of a layer while the rest of the body runs."""
+    model = small(name).eval()
+    outputs, copies = {}, {}
+    maps = images()
+    with torch.no_grad():
+        for child_name, child in model.body.named_children():
+            maps = outputs[child_name] = child(maps)
+            copies[child_name] = maps.clone()
+        model.embed(maps)
+    assert len(model.layers) >= 3
+    assert set(model.layers) <= set(outputs)
+    assert model.layers[-1] == list(outputs)[-1]
+    for layer in model.layers:
+        assert min(outputs[layer].shape[2:]) > 1
+        assert torch.equal(outputs[layer], copies[layer]), layer
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_reach_every_parameter(name: str) -> None:
+    torch.manual_seed(0)
+    # In eval mode, because batch norm of a batch makes the bias of the convolution before it idle.
+    model = small(name).eval()
+    model(images(4)).square().sum().backward()
+    idle = [key for key, weight in model.named_parameters() if weight.grad is None or not weight.grad.any()]
+    assert idle == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_only_training_with_dropout_is_random(name: str) -> None:
+    model = small(name, dropout=0.5)
+    with torch.no_grad():
+        assert not torch.equal(model.train()(images()), model(images()))
+        assert torch.equal(model.eval()(images()), model(images()))
+        model.set_dropout(0.0)
+        assert torch.equal(model.train()(images()), model(images()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_dropout_leaves_feature_maps_alone(name: str) -> None:
+    model = small(name, dropout=0.5)
+    with torch.no_grad():
+        assert torch.equal(model.train().feature_maps(images()), model.feature_maps(images()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_same_seed_gives_same_weights(name: str) -> None:
+    weights = []
+    for _ in range(2):
+        torch.manual_seed(5)
+        weights.append(nn.utils.parameters_to_vector(small(name).parameters()))
+    assert torch.equal(*weights)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_state_goes_through_a_file_unchanged(name: str) -> None:
+    model, other = small(name), small(name)
+    model.train()(images())
+    file = io.BytesIO()
+    torch.save(model.state_dict(), file)
+    file.seek(0)
+    other.load_state_dict(torch.load(file, weights_only=True))
+    with torch.no_grad():
+        assert torch.equal(model.eval()(images()), other.eval()(images()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_works_in_channels_last_under_bfloat16(name: str) -> None:
+    torch.manual_seed(0)
+    model = small(name).eval()
+    with torch.no_grad():
+        exact = model(images())
+        model = model.to(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = model(images().to(memory_format=torch.channels_last))
+    assert rounded.dtype is torch.bfloat16
+    assert (rounded.float() - exact).abs().max() < 0.05 * exact.abs().max()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_layer_table_lists_every_parameter_once_and_the_true_shapes(name: str) -> None:
+    model = small(name, classes=7)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    rows = layer_table(model)
+    assert sum(row.parameters for row in rows) == count_parameters(model)
+    assert rows[-1].name == "head"
+    assert rows[-1].output_shape == (7,)
+    shapes = {row.name: row.output_shape for row in rows}
+    maps = images()
+    with torch.no_grad():
+        for child_name, child in model.eval().body.named_children():
+            maps = child(maps)
+            if child_name in shapes:
+                assert shapes[child_name] == tuple(maps.shape[1:])
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+def test_layer_table_leaves_mode_and_hooks_alone() -> None:
+    model = create("guide_cnn_optimised", 10).train()
+    layer_table(model)
+    assert all(module.training and not module._forward_hooks for module in model.modules())
+
+
+def test_layer_table_of_three_conv_is_the_published_one() -> None:
+    """The table in the tutorial, with channels first as PyTorch has them."""
+    weighted = [row for row in layer_table(create("three_conv", 10)) if row.parameters or row.kind.startswith("Max")]
+    assert [(row.kind, row.output_shape, row.parameters) for row in weighted] == [
+        ("Conv2d 3x3, stride 1", (32, 30, 30), 896),
+        ("MaxPool2d 2x2, stride 2", (32, 15, 15), 0),
+        ("Conv2d 3x3, stride 1", (64, 13, 13), 18_496),
+        ("MaxPool2d 2x2, stride 2", (64, 6, 6), 0),
+        ("Conv2d 3x3, stride 1", (64, 4, 4), 36_928),
+        ("Linear", (64,), 65_600),
+        ("Linear", (10,), 650),
+    ]
+
+
+def test_layer_table_refuses_a_size_the_linear_layers_do_not_fit() -> None:
+    with pytest.raises(ValueError, match="cannot take images of 40x40 pixels"):
+        layer_table(create("single_conv", 10), size=40)
+
+
+def conv(inputs: int, outputs: int, kernel: int = 3, bias: bool = False) -> int:
+    return kernel * kernel * inputs * outputs + outputs * bias
+
+
+def conv_norm(inputs: int, outputs: int, kernel: int = 3) -> int:
+    return conv(inputs, outputs, kernel) + 2 * outputs
+
+
+def linear(inputs: int, outputs: int) -> int:
+    return inputs * outputs + outputs
+
+
+def resnet18_stages() -> int:
+    total = 4 * conv_norm(64, 64)
+    for inputs in (64, 128, 256):
+        outputs = 2 * inputs
+        total += conv_norm(inputs, outputs) + 3 * conv_norm(outputs, outputs) + conv_norm(inputs, outputs, kernel=1)
+    return total
+
+
+GUIDE = conv(3, 32, bias=True) + conv(32, 64, bias=True) + linear(4096, 512)
+RESNET9 = (
+    conv_norm(3, 64) + conv_norm(64, 128) + 2 * conv_norm(128, 128) + conv_norm(128, 256) + conv_norm(256, 512)
+    + 2 * conv_norm(512, 512)
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("classes", [3, 10])
+@pytest.mark.parametrize(
+    ("name", "without_head", "features"),
+    [
+        ("single_conv", conv(3, 16, bias=True), 3600),
+        ("guide_cnn", GUIDE, 512),
+        ("guide_cnn_optimised", GUIDE + 2 * 32 + 2 * 64, 512),
+        (
+            "three_conv",
+            conv(3, 32, bias=True) + conv(32, 64, bias=True) + conv(64, 64, bias=True) + linear(1024, 64),
+            64,
+        ),
+        ("resnet9", RESNET9, 512),
+        ("resnet18", conv_norm(3, 64) + resnet18_stages(), 512),
+        ("resnet18_transfer", conv_norm(3, 64, kernel=7) + resnet18_stages(), 512),
+    ],
+)
+def test_number_of_parameters_follows_from_the_architecture(
+    name: str, without_head: int, features: int, classes: int
+) -> None:
+    assert count_parameters(create(name, classes, pretrained=False)) == without_head + linear(features, classes)
+
+
+@pytest.mark.parametrize(("name", "published"), [("three_conv", 122_570), ("single_conv", 36_458)])
+def test_number_of_parameters_is_the_published_one(name: str, published: int) -> None:
+    assert count_parameters(create(name, 10)) == published
+
+
+def test_output_sizes_of_single_conv_are_the_published_ones() -> None:
+    assert output_size(32, kernel=3) == 30
+    assert output_size(30, kernel=2, stride=2) == 15
+    assert create("single_conv", 10).head.in_features == 16 * 15 * 15 == 3600
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("padding", [0, 1, 2])
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+def test_output_size_is_that_of_a_convolution(kernel: int, stride: int, padding: int, dilation: int) -> None:
+    layer = nn.Conv2d(1, 1, kernel, stride, padding, dilation, device="meta")
+    for size in (15, 16, 32):
+        expected = layer(torch.empty(1, 1, size, size, device="meta")).shape[-1]
+        assert output_size(size, kernel, stride, padding, dilation) == expected
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not MODELS[name].pretrained])
+def test_width_scales_every_hidden_layer(name: str) -> None:
+    def channels(width: float) -> list[int]:
+        weights = create(name, 10, width=width).named_parameters()
+        return [weight.shape[0] for key, weight in weights if weight.ndim > 1 and key != "head.weight"]
+
+    published = channels(1.0)
+    assert channels(0.5) == [number // 2 for number in published]
+    assert channels(2.0) == [number * 2 for number in published]
+    assert channels(0.001) == [1] * len(published)
+
+
+def test_optimised_guide_has_half_the_dropout_after_its_second_block() -> None:
+    model = create("guide_cnn_optimised", 10)
+
+    def rates() -> list[float]:
+        return [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
+
+    assert rates() == [0.25, 0.5]
+    model.set_dropout(0.8)
+    assert rates() == [0.4, 0.8]
+    assert model.dropout == 0.8
+    kinds = [row.kind for row in layer_table(model)]
+    assert kinds[kinds.index("Dropout 0.4") - 1].startswith("MaxPool2d")
+    assert kinds[-2:] == ["Dropout 0.8", "Linear"]
+
+
+def test_three_conv_drops_before_its_linear_layers() -> None:
+    kinds = [row.kind for row in layer_table(create("three_conv", 10, dropout=0.4))]
+    assert kinds[-4:] == ["Dropout 0.4", "Linear", "ReLU", "Linear"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_dropout_is_the_published_one_unless_asked_otherwise(name: str) -> None:
+    assert small(name).dropout == MODELS[name].dropout
+    assert small(name, dropout=0.3).dropout == 0.3
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0, math.nan])
+def test_refuses_a_dropout_out_of_range(rate: float) -> None:
+    with pytest.raises(ValueError, match=r"dropout must be at least 0 and below 1, but is"):
+        create("three_conv", 10, dropout=rate)
+
+
+def test_refuses_an_unknown_model_and_names_the_nearest() -> None:
+    with pytest.raises(ValueError, match=r"no model 'resnet_9'; did you mean 'resnet9'\?"):
+        create("resnet_9", 10)
+    with pytest.raises(ValueError, match=r"known are .*three_conv"):
+        create("xyz", 10)
+
+
+def test_refuses_numbers_that_make_no_network() -> None:
+    with pytest.raises(ValueError, match="classes must be at least 1, but is 0"):
+        create("three_conv", 0)
+    with pytest.raises(ValueError, match="width must be above 0, but is 0"):
+        create("three_conv", 10, width=0)
+    with pytest.raises(ValueError, match=r"width must be 1 for resnet18_transfer.*but is 0\.5"):
+        create("resnet18_transfer", 10, width=0.5, pretrained=False)
+
+
+def test_refuses_a_second_model_of_the_same_name() -> None:
+    with pytest.raises(ValueError, match="two models named 'resnet9'"):
+        models.register("resnet9")(REGISTRY["resnet9"])
+
+
+def test_resnet9_takes_the_maximum_of_each_map() -> None:
+    model = small("resnet9").eval()
+    maps = torch.randn(2, model.head.in_features, 4, 4)
+    assert torch.equal(model.embed(maps), nn.functional.max_pool2d(maps, 4).flatten(1))
+
+
+def test_resnet9_adds_its_residual_blocks_to_their_input() -> None:
+    block = small("resnet9").eval().body.residual1
+    maps = torch.randn(2, block[0].conv.in_channels, 4, 4)
+    with torch.no_grad():
+        torch.testing.assert_close(block(maps), maps + block[1](block[0](maps)))
+
+
+def test_resnet18_is_torchvisions_with_another_stem() -> None:
+    from torchvision.models import resnet18
+
+    reference = resnet18(num_classes=10)
+    reference.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    reference.maxpool = nn.Identity()
+    model = create("resnet18", 10)
+    reference.load_state_dict(dict(zip(reference.state_dict(), model.state_dict().values(), strict=True)))
+    with torch.no_grad():
+        torch.testing.assert_close(model.eval()(images()), reference.eval()(images()))
+
+
+@pytest.fixture
+def checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder of downloaded weights."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_transfer_is_the_pretrained_network_on_enlarged_images(checkpoints: Path) -> None:
+    from torchvision.models import resnet18
+
+    reference = resnet18(weights=None)
+    torch.save(reference.state_dict(), checkpoints / WEIGHTS_FILE)
+    model = create("resnet18_transfer", 10).eval()
+    reference.fc = model.head
+    enlarged = nn.functional.interpolate(images(), 224, mode="bilinear")
+    with torch.no_grad():
+        torch.testing.assert_close(model(images()), reference.eval()(enlarged))
+
+
+def test_the_enlarged_image_is_no_layer_of_the_network() -> None:
+    assert create("resnet18_transfer", 10, pretrained=False).layers[0] == "conv1"
+
+
+def test_enlarging_and_normalising_commute() -> None:
+    enlarge = models.Enlarge(224)
+    pixels = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(enlarge((pixels - 0.4) / 0.2), (enlarge(pixels) - 0.4) / 0.2)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        URLError("no network"),
+        HTTPError("https://example.org", 403, "no network", Message(), None),
+        ConnectionResetError("no network"),
+        RuntimeError("invalid hash value: no network"),
+    ],
+)
+def test_missing_weights_are_one_sentence_with_the_place_to_put_them(
+    checkpoints: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
+    with pytest.raises(WeightsUnavailable) as caught:
+        create("resnet18_transfer", 10)
+    message = str(caught.value)
+    assert "could not be fetched" in message
+    assert "no network" in message
+    assert str(checkpoints / WEIGHTS_FILE) in message
+    assert message.endswith("or choose another model.")
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("content", [b"", b"not weights", None])
+def test_weights_placed_by_hand_that_cannot_be_read_are_one_sentence(checkpoints: Path, content: bytes | None) -> None:
+    file = checkpoints / WEIGHTS_FILE
+    if content is None:
+        torch.save({"other": torch.zeros(1)}, file)
+    else:
+        file.write_bytes(content)
+    with pytest.raises(
+        WeightsUnavailable, match=r"cannot be read; delete the file and place .* or choose another model\.$"
+    ):
+        create("resnet18_transfer", 10)
