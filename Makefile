@@ -22,7 +22,7 @@ format: .venv/.test
 	$(BIN)/ruff format .
 
 bench: .venv/.test
-	$(BIN)/python benchmarks/dashboard.py $(if $(DATA),--data "$(DATA)")
+	$(BIN)/python -m benchmarks.dashboard $(if $(DATA),--data "$(DATA)")
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache

@@ -352,9 +352,15 @@ _PLAIN = {"flip": 0.0, "crop_padding": 0, "rotation": 0.0, "cutout": 0, "label_s
 _ADAM = {"optimizer": "adam", "learning_rate": 0.001, "weight_decay": 0.0, "schedule": "constant"}
 
 RECIPES: dict[str, Recipe] = {
+    "quick": Recipe(
+        "Quick start",
+        "A slim ResNet-9 with one-cycle: a good network in minutes, without a GPU too.",
+        "He et al. (2016), Smith and Topin (2018)",
+        {"width": 0.25, "epochs": 5, "learning_rate": 0.2},
+    ),
     "resnet9": Recipe(
-        "ResNet-9, one cycle",
-        "A good start: about 90 % in ten epochs on a GPU.",
+        "ResNet-9, one-cycle",
+        "The full network, for a GPU or a patient afternoon.",
         "He et al. (2016), Smith and Topin (2018)",
         {},
     ),

@@ -68,7 +68,7 @@ def launch(folder: WorkFolder, cache: Path) -> None:
             # From here on nobody takes the last worker's last word for that of the new one.
             folder.append(Boot(pid=os.getpid(), host=platform.node()))
             subprocess.Popen(
-                [sys.executable, "-m", "cifar_core.job", str(folder.path), str(cache), str(lock)],
+                [sys.executable, "-m", "cifar_core.job", str(folder.path.resolve()), str(cache.resolve()), str(lock)],
                 cwd=PROGRAM,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -116,7 +116,7 @@ def evaluation_task(run: Run, checkpoint: str, info: DataInfo) -> tuple[WorkFold
     The folder's name is derived from the checkpoint's file and the data set's content, so that a result is never
     shown for other weights or other images, and never computed twice. The result is `evaluation.npz` in it.
     """
-    task = {"task": "evaluate", "run": str(run.path), "checkpoint": checkpoint, "data": info.id}
+    task = {"task": "evaluate", "run": str(run.path.resolve()), "checkpoint": checkpoint, "data": info.id}
     return run.task(f"evaluate-{_identity(run, checkpoint, info)}"), task
 
 
@@ -125,7 +125,7 @@ def map_task(
 ) -> tuple[WorkFolder, dict[str, Any]]:
     """Where the map of a checkpoint's features of test images is kept (`map.npz`), and the task that makes it."""
     settings = {"images": images, "perplexity": perplexity, "seed": seed}
-    task = {"task": "map", "run": str(run.path), "checkpoint": checkpoint, "data": info.id, **settings}
+    task = {"task": "map", "run": str(run.path.resolve()), "checkpoint": checkpoint, "data": info.id, **settings}
     return run.task(f"map-{_identity(run, checkpoint, info, *settings.values())}"), task
 
 
@@ -276,7 +276,7 @@ def _set_up(run: Run, cache: Path, compute: Compute) -> tuple[Training, DataSet]
     training = Training(config, model, material(config, data, compute.device), compute)
     if last.exists():
         tensors, metadata = load_tensors(last)
-        training.restore(tensors, metadata["training"])
+        training.restore(tensors, metadata.get("training", {}))
     return training, data
 
 
@@ -387,8 +387,8 @@ def _subject(run: str, checkpoint: str, data: str, cache: Path) -> _Subject:
     opened = open_cached(data, cache)
     if network.classes != opened.info.classes:
         raise ValueError(
-            f"Run {which.id} tells {len(network.classes)} classes apart ({', '.join(network.classes[:3])}, ...), but "
-            f"{opened.info.name} has {len(opened.info.classes)} ({', '.join(opened.info.classes[:3])}, ...)."
+            f"Run {which.id} tells {_counted(network.classes)} apart, but {opened.info.name} has "
+            f"{_counted(opened.info.classes)}."
         )
     facts = {
         "run": which.id,
@@ -399,6 +399,11 @@ def _subject(run: str, checkpoint: str, data: str, cache: Path) -> _Subject:
         "split": "test",
     }
     return _Subject(which, network, opened, facts)
+
+
+def _counted(classes: tuple[str, ...]) -> str:
+    more = ", ..." if len(classes) > 3 else ""
+    return f"{len(classes)} classes ({', '.join(classes[:3])}{more})"
 
 
 def _evaluate(folder: WorkFolder, cache: Path, run: str, checkpoint: str, data: str) -> Iterator[TaskProgress]:
@@ -443,11 +448,13 @@ def _map(
 
     yield from _timed(embedding())
     embedded = torch.cat(features)
+    # Threads wait for each other, which on busy cores costs far more than a core less.
+    threads = max((os.cpu_count() or 1) - 1, 1)
     points = np.zeros((len(chosen), 2), np.float32)
 
     def forming() -> Iterator[tuple[int, int, str]]:
         nonlocal points
-        for layout in project(embedded.numpy(), perplexity=perplexity, seed=seed, threads=os.cpu_count() or 1):
+        for layout in project(embedded.numpy(), perplexity=perplexity, seed=seed, threads=threads):
             points = layout.points
             yield layout.iteration, layout.total, "Arranging the map"
 

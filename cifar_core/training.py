@@ -124,7 +124,7 @@ class Training:
         counted.
 
         Raises:
-            Diverged: The training loss is not finite.
+            Diverged: The training or the validation loss is not finite.
         """
         while len(self.validation_losses) < self.config.epochs:
             seconds, epoch = self.seconds, self.epoch
@@ -214,6 +214,12 @@ class Training:
                 away += shown - now
         count = len(images.validation_labels)
         validation_loss, validation_accuracy = loss.item() / count, hits.item() / count
+        if not math.isfinite(validation_loss):
+            # The last step spoilt the weights; the training loss was computed before it.
+            raise Diverged(
+                f"The validation loss is not a number after epoch {round(self.epoch)}: the steps are too large. "
+                f"Try a learning rate below {self.config.learning_rate:g}."
+            )
         self._validation_seconds = time.perf_counter() - began - away
         self.validation_losses.append(validation_loss)
         best = validation_accuracy > self.best_accuracy
@@ -237,6 +243,7 @@ class Training:
 
     def _progress(self, phase: str, loss: float, accuracy: float, speed: float) -> Progress:
         last_step = max(self.step - 1, 0)
+        known_then = self.validation_losses[: last_step // self.steps_per_epoch]
         steps_left = self.config.epochs * self.steps_per_epoch - self.step
         validations_left = math.ceil(steps_left / self.steps_per_epoch)
         per_step = self.seconds / max(self.step, 1)
@@ -246,7 +253,7 @@ class Training:
             step=self.step,
             train_loss=loss,
             train_accuracy=accuracy,
-            learning_rate=learning_rate(self.config, last_step, self.steps_per_epoch, self.validation_losses),
+            learning_rate=learning_rate(self.config, last_step, self.steps_per_epoch, known_then),
             images_per_second=speed,
             seconds_left=steps_left * per_step + validations_left * self._validation_seconds,
         )
@@ -279,11 +286,17 @@ class Training:
             self.model.load_state_dict(
                 {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items() if name.startswith(PREFIX)}
             )
+            parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
             slots: dict[int, dict[str, Tensor]] = {}
             for name, tensor in tensors.items():
                 if name.startswith("optimizer."):
                     _, index, slot = name.split(".", 2)
-                    slots.setdefault(int(index), {})[slot] = tensor
+                    # Fused optimisers go through the memory of weight and slot side by side: both need one order.
+                    laid_out = torch.empty_like(parameters[int(index)]).copy_(tensor) if tensor.dim() else tensor
+                    slots.setdefault(int(index), {})[slot] = laid_out
+            wanted = _slots(self.config) if counters["step"] else set()
+            if any(slots.get(index, {}).keys() != wanted for index in range(len(parameters))):
+                raise ValueError("its steps are of another optimiser")
             self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
             self._sums.copy_(tensors["sums"])
             self.step = int(counters["step"])
@@ -293,8 +306,19 @@ class Training:
             self.validation_losses = [float(loss) for loss in counters["validation_losses"]]
             if counters["scaler"]:
                 self.scaler.load_state_dict(counters["scaler"])
-        except (KeyError, RuntimeError, TypeError) as error:
-            raise ValueError(f"The checkpoint does not fit the settings of the run: {error}") from None
+        except (LookupError, RuntimeError, TypeError, ValueError) as error:
+            if isinstance(error, RuntimeError):
+                why = "its weights are of another model"
+            else:
+                why = f"it has no {error}" if isinstance(error, LookupError) else f"{error}"
+            raise ValueError(f"The checkpoint does not fit the settings of the run: {why}.") from error
+
+
+def _slots(config: TrainConfig) -> set[str]:
+    """What an optimiser remembers for each parameter once it has made a step."""
+    if config.optimizer == "sgd":
+        return {"momentum_buffer"} if config.momentum > 0 else set()
+    return {"step", "exp_avg", "exp_avg_sq"}
 
 
 def _optimizer(config: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:

@@ -79,8 +79,7 @@ def page(title: str) -> None:
     st.set_page_config(
         page_title=f"{title} · {PRODUCT}", page_icon=entry.icon, layout="wide", initial_sidebar_state=210
     )
-    # A copied or clicked link opens the same run and data, so the menu hands both on.
-    kept = {name: st.query_params[name] for name in ("run", "data") if name in st.query_params}
+    kept = _kept()
     with st.sidebar:
         st.markdown(f"**{PRODUCT}**")
         for other in MENU:
@@ -92,8 +91,19 @@ def page(title: str) -> None:
 def link(title: str, label: str, **query: str) -> None:
     """A link to another page, e.g. with `run=run.id`."""
     entry = next(entry for entry in MENU if entry.title == title)
-    kept = {name: st.query_params[name] for name in ("run", "data") if name in st.query_params}
-    st.page_link(entry.file, label=label, icon=entry.icon, query_params={**kept, **query})
+    st.page_link(entry.file, label=label, icon=entry.icon, query_params={**_kept(), **query})
+
+
+def _kept() -> dict[str, str]:
+    """The run and the data that every link hands on: those in the URL, or those just chosen, which get there later."""
+    kept = {}
+    for name in ("run", "data"):
+        value = st.query_params.get(name)
+        if value is not None and value == st.session_state.get(f"{name}_in_url"):
+            value = st.session_state.get(f"{name}_choice", value)
+        if value is not None:
+            kept[name] = value
+    return kept
 
 
 def remembered(name: str, options: Sequence[str], default: str) -> str:
@@ -107,11 +117,11 @@ def remembered(name: str, options: Sequence[str], default: str) -> str:
     if asked is not None and asked not in options:
         st.warning(f"There is no {name} {asked[:80]!r} here any more; this is {default}.", icon=":material/link_off:")
         asked = None
-    # Streamlit forgets the widget where a page has none, but not what this put into the URL.
-    if asked is not None and (key not in st.session_state or asked != st.session_state.get(f"{name}_in_url")):
-        st.session_state[key] = asked
-    if st.session_state.get(key) not in options:
-        st.session_state[key] = default
+    value = st.session_state.get(key, asked)
+    if asked is not None and asked != st.session_state.get(f"{name}_in_url"):
+        value = asked
+    # Set even where it is so already: on another page the widget is another one, and would begin with its default.
+    st.session_state[key] = value if value in options else default
     return key
 
 

@@ -55,11 +55,6 @@ def choose_images(info: DataInfo, data: DataSet) -> Subject | None:
     )
     split = images.choose_split("Only training images are augmented in a training; here test images may be, too.")
     labels: NDArray[np.int64] = getattr(data, split).labels
-    # What was chosen in one split or data set may not be there in another.
-    if st.session_state.get("image", 0) >= len(labels):
-        st.session_state["image"] = 0
-    if st.session_state.get("class", ANY_CLASS) >= len(info.classes):
-        st.session_state["class"] = ANY_CLASS
     wanted = st.selectbox(
         "Class",
         [ANY_CLASS, *range(len(info.classes))],
@@ -69,6 +64,15 @@ def choose_images(info: DataInfo, data: DataSet) -> Subject | None:
         on_change=_first_of_class,
         args=(labels,),
     )
+    pool = np.arange(len(labels)) if wanted == ANY_CLASS else np.flatnonzero(labels == wanted)
+    if not len(pool):
+        st.info(f"The {images.SPLITS[split]} split has no image of {ui.plain(info.classes[wanted])}.")
+        return None
+    # A link, or another split, can ask for an index at which there is an image of another class.
+    asked = str(st.session_state.get("image", st.query_params.get("image", 0)))
+    nearest = int(pool[min(np.searchsorted(pool, int(asked) if asked.isdecimal() else 0), len(pool) - 1)])
+    if asked != str(nearest):
+        st.session_state["image"] = nearest
     with st.container(horizontal=True, vertical_alignment="bottom"):
         first = st.number_input(
             "Index in the split",
@@ -82,12 +86,6 @@ def choose_images(info: DataInfo, data: DataSet) -> Subject | None:
             width=125,
         )
         st.button("Another", icon=":material/casino:", on_click=_another, args=(labels,))
-    pool = np.arange(len(labels)) if wanted == ANY_CLASS else np.flatnonzero(labels == wanted)
-    if not len(pool):
-        st.info(f"The {images.SPLITS[split]} split has no image of {info.classes[wanted]}.")
-        return None
-    if wanted != ANY_CLASS and labels[first] != wanted:
-        first = int(pool[min(np.searchsorted(pool, first), len(pool) - 1)])
     start = int(np.searchsorted(pool, first))
     count = min(SIXTEEN, len(pool)) if many == "sixteen" else 1
     chosen = np.take(pool, range(start, start + count), mode="wrap")
@@ -203,7 +201,7 @@ def show_samples(info: DataInfo, subject: Subject, made: batches.Samples) -> Non
     many = count > 1
     split = images.SPLITS[subject.split]
     st.caption(
-        f"{f'{count} {split} images' if many else f'One {split} image'} of {info.name}, "
+        f"{f'{count} {split} images' if many else f'One {split} image'} of {ui.plain(info.name)}, "
         f"{samples} {'samples' if samples > 1 else 'sample'} each. Transforms are applied in the order of the sliders. "
         f"Below a sample stands what chance decided for it: {batches.SIGNS if many else batches.WORDS}."
     )

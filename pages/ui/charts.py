@@ -280,7 +280,7 @@ def _curve_spec(title: str, value_format: str) -> dict[str, Any]:
         "color": {
             **by_series,
             "scale": {"domain": names, "range": ["#7FA9C9", CLASS_COLOURS[0], CLASS_COLOURS[1]]},
-            "legend": {"orient": "top", "symbolType": "stroke", "symbolStrokeWidth": 3, "labelLimit": 220, "columns": 3},
+            "legend": {"orient": "top", "symbolType": "stroke", "symbolStrokeWidth": 3, "labelLimit": 220},
         },
         "strokeDash": {**by_series, "scale": {"domain": names, "range": [[1, 0], [1, 0], [6, 3]]}, "legend": None},
         "tooltip": [

@@ -13,7 +13,7 @@ from cifar_core.events import End
 from cifar_core.runs import Run, RunError
 from pages.ui.charts import CLASS_COLOURS, MOST_POINTS, thinned
 
-UNREADABLE = "unreadable"
+UNREADABLE, UNKNOWN = "unreadable", "not known yet"
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ def run_rows(runs: Sequence[Run], tests: Mapping[str, tuple[float, str]]) -> pd.
         rows.append(
             {
                 "run": short_name(run),
-                "state": run.state,
-                "model": config.model if config else f"{run.id.split('-')[2]} (settings {UNREADABLE})",
+                "state": run.state if config else UNREADABLE,
+                "model": run.id.split("-")[2],
                 "best": 100 * best.validation_accuracy if best else None,
                 "best_epoch": best.epoch if best else None,
                 "test": None if accuracy is None else 100 * accuracy,
@@ -151,7 +151,7 @@ def curve_chart(runs: Sequence[Run], figure: str, axis: str) -> dict[str, Any]:
         "field": "x",
         "type": "quantitative",
         "title": AXES[axis],
-        "scale": {"zero": True, "nice": False},
+        "scale": {"zero": True, "nice": False, "padding": 8},
         "axis": {"format": "~s" if axis == "Images seen" else ",~r", "tickMinStep": 1},
     }
     y = {
@@ -159,7 +159,7 @@ def curve_chart(runs: Sequence[Run], figure: str, axis: str) -> dict[str, Any]:
         "type": "quantitative",
         "title": about.title,
         "axis": {"format": ".0%" if "accuracy" in about.column else "~g"},
-        "scale": {"zero": False},
+        "scale": {"zero": False, "padding": 8},
     }
     tooltip = [
         {"field": "run", "title": "Run"},
@@ -206,18 +206,20 @@ def settings_table(runs: Sequence[Run], every: bool) -> pd.DataFrame:
         else:
             said = dict.fromkeys(FIELDS, UNREADABLE)
         facts = {
-            "images": f"{start.data_name} ({start.data_fingerprint[:8]})" if start else "–",
-            "images to train on": f"{start.train_images:,}" if start else "–",
-            "images to validate on": f"{start.validation_images:,}" if start else "–",
-            "parameters": f"{start.parameters:,}" if start else "–",
-            "computed on": start.device if start else "–",
-            "number format": start.precision if start else "–",
-            "torch": start.versions.get("torch", "–") if start else "–",
+            "images": f"{start.data_name} ({start.data_fingerprint[:8]})" if start else UNKNOWN,
+            "images to train on": f"{start.train_images:,}" if start else UNKNOWN,
+            "images to validate on": f"{start.validation_images:,}" if start else UNKNOWN,
+            "parameters": f"{start.parameters:,}" if start else UNKNOWN,
+            "computed on": start.device if start else UNKNOWN,
+            "number format": start.precision if start else UNKNOWN,
+            "torch": start.versions.get("torch", UNKNOWN) if start else UNKNOWN,
         }
         columns[short_name(run)] = {**{name.replace("_", " "): value for name, value in said.items()}, **facts}
     table = pd.DataFrame(columns)
     table.index.name = "setting"
-    return table if every else table[table.nunique(axis=1) > 1]
+    # What is not known of a run is no difference from the others.
+    known = table.where(~table.isin([UNREADABLE, UNKNOWN]))
+    return table if every else table[known.nunique(axis=1) > 1]
 
 
 def judged_alike(runs: Sequence[Run]) -> bool:

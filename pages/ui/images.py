@@ -43,7 +43,7 @@ def facts(info: DataInfo, data: DataSet) -> None:
         st.metric("Classes", f"{len(info.classes):,}", width="content")
         st.metric("Arrays on disk", f"{size / 1e6:,.3g} MB", width="content")
     st.caption(
-        f"{info.name}, read from `{info.source}`. Each image is 3 × 32 × 32 bytes. Fingerprint "
+        f"{ui.plain(info.name)}, read from `{info.source}`. Each image is 3 × 32 × 32 bytes. Fingerprint "
         f"`{info.fingerprint}`: data sets with equal images, labels and classes have the same."
     )
 
@@ -54,27 +54,28 @@ def distribution(info: DataInfo) -> None:
         st.subheader("Classes", anchor=False, width="content")
         shares = st.toggle("As shares of the split", key="shares", bind="query-params")
     figure = charts.class_distribution(info.classes, info.train_counts, info.test_counts, shares)
+    verdict, reason = balance(info)
     what = "Share of the images of each split" if shares else "Number of images"
     st.plotly_chart(
         figure,
         config={"displayModeBar": False},
-        alt=f"{what} of each class. {balance(info)}",
+        alt=f"{what} of each class. {verdict}: {reason}",
     )
-    st.markdown(balance(info))
+    st.markdown(f"**{verdict}:** {ui.plain(reason)}")
 
 
-def balance(info: DataInfo) -> str:
-    """Whether the classes are equally frequent, in words."""
+def balance(info: DataInfo) -> tuple[str, str]:
+    """Whether the classes are equally frequent: the verdict, and what it rests on."""
     most, least = (k(range(len(info.classes)), key=info.train_counts.__getitem__) for k in (max, min))
     high, low = info.train_counts[most], info.train_counts[least]
     test = set(info.test_counts)
     if high == low:
-        said = f"**Balanced:** every class has {high:,} training images"
+        word, said = "Balanced", f"every class has {high:,} training images"
         said += f" and {info.test_counts[0]:,} test images." if len(test) == 1 else "."
     else:
         word = "Nearly balanced" if high / low < 1.25 else "Imbalanced"
         said = (
-            f"**{word}:** the most frequent class, {info.classes[most]}, has {high:,} training images, "
+            f"the most frequent class, {info.classes[most]}, has {high:,} training images, "
             f"{high / low:.3g} times as many as the rarest, {info.classes[least]}, with {low:,}."
         )
         if word == "Imbalanced":
@@ -82,14 +83,11 @@ def balance(info: DataInfo) -> str:
     missing = [name for name, count in zip(info.classes, info.test_counts, strict=True) if not count]
     if missing:
         said += f" Without any test image: {', '.join(missing[:10])}{', ...' if len(missing) > 10 else ''}."
-    return said
+    return word, said
 
 
 def gallery(info: DataInfo, data: DataSet, split: str) -> None:
     """The images of a split, page by page."""
-    # Classes chosen in one data set may not be there in another.
-    if unknown := set(st.session_state.get("classes", ())) - set(info.classes):
-        st.session_state["classes"] = [name for name in st.session_state["classes"] if name not in unknown]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         chosen = st.multiselect(
             "Only these classes",
@@ -119,11 +117,9 @@ def gallery(info: DataInfo, data: DataSet, split: str) -> None:
         seed if shuffled else None,
     )
     if not len(order):
-        st.info(f"The {SPLITS[split]} split has no image of {', '.join(chosen)}.")
+        st.info(f"The {SPLITS[split]} split has no image of {ui.plain(', '.join(chosen))}.")
         return
     pages = math.ceil(len(order) / PER_PAGE)
-    if st.session_state.get("page", 1) > pages:
-        st.session_state["page"] = pages
     # The pages come below the images, but decide what these are.
     pictures = st.container()
     page = st.pagination(pages, key="page", bind="query-params")

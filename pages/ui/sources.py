@@ -66,7 +66,7 @@ def see_to_reading() -> None:
                 _drop()
                 if info:
                     st.query_params["data"] = info.id
-                    st.toast(f"{info.name} is open.", icon=":material/check:")
+                    st.toast(f"{ui.plain(info.name)} is open.", icon=":material/check:")
                 else:
                     st.warning(
                         f"{source} is not in the cache {place.cache}. If it is a prepared data set of another cache, "
@@ -76,9 +76,10 @@ def see_to_reading() -> None:
         if name == asked:
             _remember(name)
         with st.container(border=True):
-            st.markdown(f"**Reading** `{source}`" if task["source"] else "**Fetching CIFAR-10**")
+            begun = folder.alive or folder.last_end is None
+            st.markdown(f"{'Reading' if begun else 'Not opened:'} `{source if task['source'] else 'CIFAR-10'}`")
             ui.background(folder, task, done=False)
-            if name == asked and not own and not folder.alive and st.button("Dismiss", icon=":material/close:"):
+            if name == asked and not own and not folder.alive and st.button("Dismiss", type="tertiary"):
                 _drop()
                 st.rerun()
 
@@ -88,8 +89,8 @@ def let_go(info: DataInfo) -> None:
     place = ui.place()
     with st.popover("Remove from the cache", icon=":material/delete:", type="tertiary"):
         st.markdown(
-            f"Removes the prepared arrays of **{info.name}**. The source `{info.source}` and all runs stay as they "
-            "are; opening the source again brings the arrays back."
+            f"Removes the prepared arrays of **{ui.plain(info.name)}**. The source `{info.source}` and all runs stay "
+            "as they are; opening the source again brings the arrays back."
         )
         if st.button("Remove", type="primary", key=f"forget-{info.id}"):
             known = tuple(other.id for other in cached(place.cache))

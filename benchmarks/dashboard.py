@@ -1,0 +1,174 @@
+"""How quick the dashboard is: `make bench [DATA=path]`.
+
+Prints medians of repeated trials in a headless Chromium: the first page after a start, a warm page switch, a photo to
+its heat map, and the training's images per second with nobody watching against with the Train page open, in turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from playwright.sync_api import Browser, Page
+
+from benchmarks.driving import ROOT, browser, open_page, serve, settle
+
+PAGES = ("Overview", "Data", "Augment", "Train", "Compare", "Evaluate", "Features", "Explain")
+
+
+def drawn_data(folder: Path) -> Path:
+    """A stand-in of shapes for a machine without CIFAR-10."""
+    from tests.conftest import CLASSES, drawing
+
+    random = np.random.default_rng(0)
+    for split, count in (("train", 1500), ("test", 100)):
+        for name in CLASSES:
+            (folder / split / name).mkdir(parents=True)
+            for i in range(count):
+                Image.fromarray(drawing(name, random)).save(folder / split / name / f"{i:04}.png", compress_level=1)
+    return folder
+
+
+def command_line(*words: str) -> dict[str, object]:
+    """Run a command of `python -m cifar_core` and read its JSON."""
+    done = subprocess.run(
+        [sys.executable, "-m", "cifar_core", *words, "--json"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return json.loads(done.stdout)
+
+
+def report(what: str, trials: list[float], unit: str = "s", target: str = "") -> None:
+    values = f"median {statistics.median(trials):.3f} {unit}, from {min(trials):.3f} to {max(trials):.3f}"
+    print(f"{what}: {values}, {len(trials)} trials{f' (target: {target})' if target else ''}", flush=True)
+
+
+def timed(action: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    action()
+    return time.perf_counter() - began
+
+
+def first_page(chrome: Browser, words: list[str], log: Path) -> float:
+    """From the start command to the first page drawn."""
+    began = time.perf_counter()
+    server = serve(words, log)
+    page = chrome.new_context().new_page()
+    try:
+        open_page(page, server.url, "Overview")
+        page.get_by_role("heading", name="Runs", exact=True).wait_for()
+        return time.perf_counter() - began
+    finally:
+        page.context.close()
+        server.stop()
+
+
+def switch(page: Page, title: str) -> float:
+    """From a click in the menu to the page's script having run and everything being drawn."""
+    began = time.perf_counter()
+    page.get_by_test_id("stSidebar").get_by_text(title, exact=True).click()
+    page.get_by_role("heading", name=title, exact=True, level=1).wait_for()
+    settle(page)
+    return time.perf_counter() - began
+
+
+def photo(seed: int) -> bytes:
+    """A photo-sized picture that nobody has seen before."""
+    noise = np.random.default_rng(seed).integers(0, 255, (24, 32, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).resize((1600, 1200)).save(buffer, format="JPEG")
+    return buffer.getvalue()
+
+
+def upload(page: Page, seed: int) -> float:
+    """From choosing a file to its heat map, or to the sentence that there is none, on the page."""
+    shown = page.locator("img[alt^='Heat map'], [data-testid=stAlert]")
+    before = shown.first.get_attribute("src") if shown.count() else None
+    began = time.perf_counter()
+    page.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(
+        [{"name": f"{seed}.jpg", "mimeType": "image/jpeg", "buffer": photo(seed)}]
+    )
+    page.wait_for_function(
+        """before => {
+            const shown = document.querySelector("img[alt^='Heat map'], [data-testid=stAlert]");
+            return shown && (shown.tagName !== 'IMG' || (shown.src !== before && shown.complete));
+        }""",
+        arg=before,
+    )
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="a data set; left out, shapes are drawn")
+    parser.add_argument("--trials", type=int, default=5)
+    options = parser.parse_args()
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+          f"torch {torch.__version__}")  # fmt: skip
+    with tempfile.TemporaryDirectory() as scratch, browser() as chrome:
+        home = Path(scratch)
+        data = str(options.data.resolve() if options.data else drawn_data(home / "shapes"))
+        places = ["--runs", str(home / "runs"), "--cache", str(home / "cache")]
+        print(f"data: {command_line('data', '--data', data, '--cache', str(home / 'cache'))['name']}")
+        train = ["train", "--data", data, *places, "--recipe", "quick", "--epochs", "2", "--train-images", "4000"]
+        run = Path(str(command_line(*train)["run"]))
+        command_line("evaluate", str(run), "--cache", str(home / "cache"))
+
+        words = [*places, "--data", data]
+        first_page(chrome, words, home / "log")
+        starts = [first_page(chrome, words, home / "log") for _ in range(options.trials)]
+        report("second start to first page drawn", starts, target="at most 3 s")
+
+        server = serve(words, home / "log")
+        page = chrome.new_context(viewport={"width": 1280, "height": 900}).new_page()
+        open_page(page, server.url, "Overview")
+        settle(page)
+        for title in PAGES[1:]:
+            switch(page, title)
+        for title in PAGES:
+            switch(page, PAGES[(PAGES.index(title) + 1) % len(PAGES)])
+            trials = []
+            for _ in range(options.trials):
+                trials.append(switch(page, title))
+                switch(page, PAGES[(PAGES.index(title) + 1) % len(PAGES)])
+            report(f"warm switch to {title}", trials)
+
+        open_page(page, f"{server.url}/explain?run={run.name}&source=Your+photo", "Explain")
+        settle(page)
+        upload(page, 0)
+        report("photo to heat map, warm", [upload(page, seed) for seed in range(1, options.trials * 2)])
+
+        alone, watched = [], []
+        for _ in range(3):
+            page.goto("about:blank")
+            alone.append(float(str(command_line(*train)["images_per_second"])))
+            page.goto(f"{server.url}/train?run={run.name}")
+            page.get_by_text("Settings of this run").wait_for()
+            worker = subprocess.Popen(
+                [sys.executable, "-m", "cifar_core", *train, "--json"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+            )
+            time.sleep(1)
+            page.goto(f"{server.url}/train")
+            answer, _ = worker.communicate()
+            watched.append(float(json.loads(answer)["images_per_second"]))
+        report("training, nobody watching", alone, "images/s")
+        report("training, Train page open", watched, "images/s")
+        ratios = [b / a for a, b in zip(alone, watched, strict=True)]
+        report("watched / alone", ratios, "of the speed", target="at least 0.97")
+        server.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""Data: what is in the data set, and what a network gets of it."""
+
+import streamlit as st
+
+from cifar_core.datasets import DataError, cached
+from pages import ui
+from pages.ui import images, loaders, sources
+
+ui.page("Data")
+sources.see_to_reading()
+
+if not cached(ui.place().cache):
+    st.subheader("Open a data set", anchor=False)
+    sources.offer()
+    st.stop()
+
+info = ui.choose_data()
+with st.expander("Open another data set", icon=":material/folder_open:"):
+    sources.offer()
+if info is None:
+    st.stop()
+try:
+    data = loaders.data_set(info.id, info.fingerprint, ui.place().cache)
+except DataError as error:
+    st.error(str(error))
+    st.stop()
+
+images.facts(info, data)
+images.distribution(info)
+
+split = images.choose_split("What the images, pixels and the batch below are of.")
+images_tab, pixels_tab, preprocessing_tab = st.tabs(
+    ["Images", "Pixels", "Preprocessing"], key="view", on_change="rerun", bind="query-params"
+)
+if images_tab.open:
+    with images_tab:
+        images.gallery(info, data, split)
+if pixels_tab.open:
+    with pixels_tab:
+        images.pixels(info, split)
+if preprocessing_tab.open:
+    with preprocessing_tab:
+        images.preprocessing(info, data, split)
+st.divider()
+sources.let_go(info)

@@ -1,0 +1,273 @@
+"""Explain: where does a model look, on a test image or on a photo of your own?"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+from PIL import Image
+from streamlit.delta_generator import DeltaGenerator
+
+from cifar_core import job
+from cifar_core.datasets import DataError, DataInfo
+from cifar_core.evaluation import EvaluationError
+from cifar_core.photos import PhotoError, square
+from cifar_core.runs import Run, RunError
+from pages import ui
+from pages.ui import charts, loaders
+
+if TYPE_CHECKING:
+    from cifar_core.networks import Network
+
+SOURCES = ("Test image", "Your photo")
+FITS = {"crop": "Crop the centre", "pad": "Keep all, add bars"}
+PREDICTED = "What it predicts"
+WIDEST = 480  # CSS pixels of a picture, where there is room
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What the network is asked about.
+
+    Args:
+        name: What captions and screen readers call it.
+        digest: Stands for `picture` in caches.
+        picture: Square, RGB; what the heat is drawn over on the page.
+        whole: Gives the same, as large as there is, for the download.
+        pixels: (3, H, W), what the network sees.
+        true: Its class in [0, K), where it is known.
+    """
+
+    name: str
+    digest: str
+    picture: Image.Image
+    whole: Callable[[], Image.Image]
+    pixels: NDArray[np.uint8]
+    true: int | None = None
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights that are asked, and what is known of them without loading them."""
+
+    run: Run
+    checkpoint: str
+    path: Path
+    version: int
+
+
+def show_png(content: bytes, widest: int, alt: str) -> None:
+    """A picture as it is, at most `widest` CSS pixels wide: given a width itself, Streamlit would shrink the file."""
+    with st.container(width=widest):
+        st.image(content, width="stretch", output_format="PNG", alt=alt)
+
+
+def pick(candidates: Sequence[int]) -> None:
+    """Go to one of these test images by chance."""
+    st.session_state["image"] = int(np.random.default_rng().choice(candidates))
+
+
+def mistakes(weights: Weights, info: DataInfo) -> NDArray[np.int64] | None:
+    """Test images the network is known to be wrong on; None before it was evaluated on them."""
+    folder, _ = job.evaluation_task(weights.run, weights.checkpoint, info)
+    path = folder.path / "evaluation.npz"
+    if not path.exists():
+        return None
+    try:
+        return np.flatnonzero(~loaders.evaluation(path, loaders.version(path)).correct)
+    except EvaluationError:
+        return None
+
+
+def choose_test_image(weights: Weights, row: DeltaGenerator) -> Subject | None:
+    """A test image by its number, or one by chance, among all or among the mistakes."""
+    if (info := ui.data_of(weights.run)) is None:
+        return None
+    split = loaders.data_set(info.id, info.fingerprint, ui.place().cache).test
+    total = len(split.labels)
+    # Another run's data set may be smaller.
+    if not 0 <= (st.session_state.get("image") or 0) < total:
+        st.session_state["image"] = 0
+    wrong = mistakes(weights, info)
+    with row:
+        index = int(
+            st.number_input(
+                "Test image",
+                0,
+                total - 1,
+                key="image",
+                bind="query-params",
+                width=150,
+                help=f"Its place in the test split, from 0 to {total - 1:,}.",
+            )
+        )
+        of = st.selectbox("By chance from", ["any class", *info.classes], key="random_class", width=160)
+        allowed = split.labels == info.classes.index(of) if of in info.classes else np.ones(total, bool)
+        there = np.flatnonzero(allowed)
+        st.button("Random image", icon=":material/shuffle:", on_click=pick, args=(there,), disabled=not len(there))
+        missed = np.zeros(0, np.int64) if wrong is None else wrong[allowed[wrong]]
+        why = "Evaluate these weights first, on the Evaluate page." if wrong is None else "There is none."
+        st.button(
+            "Random mistake",
+            icon=":material/error_outline:",
+            on_click=pick,
+            args=(missed,),
+            disabled=not len(missed),
+            help=f"One of the {len(missed):,} test images this network is wrong on." if len(missed) else why,
+        )
+    true = int(split.labels[index])
+    st.markdown(
+        f"Test image **{index:,}** of {total:,} of {ui.literal(info.name)}: **{ui.literal(info.classes[true])}**"
+    )
+    pixels = np.array(split.images[index])
+    picture = charts.enlarged(pixels)
+    return Subject(f"test image {index}", hashlib.sha256(pixels).hexdigest(), picture, lambda: picture, pixels, true)
+
+
+def choose_photo() -> Subject | None:
+    """A photo of the visitor's own."""
+    given, seen = st.columns([3, 2], gap="medium")
+    with given:
+        upload = st.file_uploader("A photo (PNG, JPEG or WebP)", type=["png", "jpg", "jpeg", "webp"], key="photo")
+        fit = st.segmented_control(
+            "Make it square",
+            list(FITS),
+            default="crop",
+            format_func=lambda name: FITS[name],
+            key="fit",
+            bind="query-params",
+            required=True,
+        )
+        fit = fit if fit in FITS else "crop"
+    if upload is None:
+        given.caption("It stays on this server, is kept in memory for some minutes and is never written to disk.")
+        return None
+    content = upload.getvalue()
+    digest = hashlib.sha256(content).hexdigest()
+    try:
+        photo = loaders.photo(digest, content)
+    except PhotoError as error:
+        given.error(str(error), icon=":material/broken_image:")
+        return None
+    views = loaders.photo_views(digest, fit, photo)
+    with seen:
+        st.image(views.preview, output_format="PNG", alt="The whole photo")
+        st.caption(f"Read as {photo.width:,} × {photo.height:,} pixels.")
+    return Subject("your photo", f"{digest}-{fit}", views.square, lambda: square(photo, fit), views.pixels)
+
+
+def show_answer(subject: Subject, classes: Sequence[str], answer: NDArray[np.float32]) -> None:
+    """What the network says, and how sure it is."""
+    st.subheader("What it answers", anchor=False)
+    best = int(answer.argmax())
+    verdict = ""
+    if subject.true is not None:
+        right = best == subject.true
+        verdict = " :green-badge[:material/check: right]" if right else " :red-badge[:material/close: wrong]"
+    st.markdown(f"**{ui.literal(classes[best])}**, {answer[best]:.1%}{verdict}")
+    st.html(charts.prediction_bars(classes, answer, subject.true))
+    if len(classes) > 10:
+        st.caption(f"The first 10 of {len(classes)} classes.")
+    listed = ", ".join(map(ui.literal, classes[:12])) + (", …" if len(classes) > 12 else "")
+    st.caption(
+        f"Softmax of the outputs. A network can only answer with the {len(classes)} classes it was trained on "
+        f"({listed}); whatever else is in a picture is called one of these, sometimes with much confidence."
+    )
+
+
+def choose_heat(network: Network, answer: NDArray[np.float32]) -> tuple[int, str, float]:
+    """The class to find evidence for, the layer to look at, and how strongly to draw."""
+    layers = network.model.layers
+    named = st.selectbox("Evidence for", [PREDICTED, *network.classes], key="heat_class", bind="query-params")
+    layer = st.selectbox(
+        "Layer",
+        layers,
+        index=len(layers) - 1,
+        key="layer",
+        bind="query-params",
+        help="Late layers know what a thing is; early ones see edges and colours, at a finer resolution.",
+    )
+    opacity = st.slider("Opacity", 0, 100, 60, step=5, format="%d%%", key="opacity", bind="query-params")
+    wanted = network.classes.index(named) if named in network.classes else int(answer.argmax())
+    return wanted, layer if layer in layers else layers[-1], min(max(opacity, 0), 100) / 100
+
+
+def show_heat(weights: Weights, subject: Subject, name: str, wanted: int, layer: str, opacity: float) -> None:
+    """Where the network finds evidence for a class."""
+    st.subheader("Where it looks", anchor=False)
+    found = loaders.heat_map(weights.path, weights.version, subject.pixels, wanted, layer)
+    said = ui.literal(name)
+    if not found.heat.any():
+        st.warning(
+            f"Nothing in {ui.literal(layer)} speaks for {said}: what is found there speaks against it or not at all, "
+            "so there is no heat to draw. Try another class or layer.",
+            icon=":material/visibility_off:",
+        )
+        return
+    picture = loaders.overlay_png(subject.digest, found.heat, opacity, subject.picture)
+    show_png(picture, WIDEST, f"Heat map of the evidence for {name} in {layer} over {subject.name}")
+    st.html(charts.heat_scale(found.colours))
+    height, width = found.heat.shape
+    rows, columns = found.cells
+    how = "enlarged to" if rows < height else "reduced to" if rows > height else "as many as the"
+    st.caption(
+        f"Grad-CAM of {ui.literal(layer)} for {said}: {rows}×{columns} cells, {how} {height}×{width} pixels. The "
+        f"brighter a place, the more what is found there speaks for {said}. The brightest place always has full heat, "
+        "so pictures compare in shape, not in strength."
+    )
+    st.download_button(
+        "Download the overlay",
+        data=lambda: charts.png(loaders.drawn(subject.whole(), found.heat, opacity)),
+        file_name=f"grad-cam-{weights.run.id}-{subject.name.replace(' ', '-')}-{layer}.png",
+        mime="image/png",
+        on_click="ignore",
+        icon=":material/download:",
+    )
+
+
+def show(weights: Weights, subject: Subject) -> None:
+    """What goes in, where the network looks, what comes out."""
+    network = loaders.network(weights.path, weights.version)
+    answer = loaders.probabilities(weights.path, weights.version, subject.pixels)
+    entering, looking, answering = st.columns([3, 5, 4], gap="medium")
+    with entering:
+        st.subheader("What it sees", anchor=False)
+        _, height, width = subject.pixels.shape
+        sharp = charts.png(charts.enlarged(subject.pixels, 512))
+        show_png(sharp, 256, f"The {width} by {height} pixels the network sees of {subject.name}")
+        st.caption(f"All the network gets: {width}×{height} pixels, enlarged here without smoothing.")
+        wanted, layer, opacity = choose_heat(network, answer)
+    with looking:
+        show_heat(weights, subject, network.classes[wanted], wanted, layer, opacity)
+    with answering:
+        show_answer(subject, network.classes, answer)
+    st.caption(
+        f"Run {weights.run.id} · {weights.checkpoint} weights, epoch {network.metadata['epoch']:.3g} · trained on "
+        f"{ui.literal(network.metadata['data_name'])}"
+    )
+
+
+ui.page("Explain")
+
+try:
+    with st.container(horizontal=True):
+        run = ui.choose_run(needs_weights=True)
+        checkpoint = ui.choose_checkpoint(run) if run else None
+    if run and checkpoint:
+        path = run.checkpoints()[checkpoint]
+        weights = Weights(run, checkpoint, path, loaders.version(path))
+        # What belongs to the source stands beside it.
+        row = st.container(horizontal=True, vertical_alignment="bottom")
+        source = row.segmented_control(
+            "Picture", SOURCES, default=SOURCES[0], key="source", bind="query-params", required=True
+        )
+        if subject := choose_photo() if source == SOURCES[1] else choose_test_image(weights, row):
+            show(weights, subject)
+except (DataError, RunError) as error:
+    st.error(str(error))

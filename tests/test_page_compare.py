@@ -1,0 +1,243 @@
+"""The Compare page: all runs in a table, chosen ones over one another, what differs, and deleting with care."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import epoch_event, progress_event, start_event
+
+from cifar_core import job
+from cifar_core.evaluation import Evaluation
+from cifar_core.runs import Run
+from pages.ui import comparison
+
+PAGE = "pages/compare.py"
+
+
+def captions(app: Any) -> str:
+    return " ".join(element.value for element in (*app.caption, *app.markdown)).replace("\\", "")
+
+
+def table(app: Any, place: int = 0) -> pd.DataFrame:
+    return app.dataframe[place].value
+
+
+def chosen(app: Any) -> list[str]:
+    return app.multiselect(key="runs_choice").value
+
+
+def test_without_runs_it_leads_to_training(dashboard: Callable[..., Any]) -> None:
+    app = dashboard(PAGE)
+    assert "No runs yet" in captions(app)
+    assert not app.dataframe
+
+
+def test_every_state_has_its_row(run_in_state: Callable[..., Run], dashboard: Callable[..., Any]) -> None:
+    states = ("ready", "running", "finished", "stopped", "failed", "interrupted")
+    runs = {comparison.short_name(run_in_state(state)): state for state in states}
+    rows = table(dashboard(PAGE)).set_index("run")
+    assert rows["state"].to_dict() == runs
+    done = rows[rows["state"] == "finished"].iloc[0]
+    assert done["best"] == pytest.approx(80)
+    assert done["best_epoch"] == 3
+    assert done["train_loss"] == pytest.approx(1 / 3)
+    assert done["epochs"] == 3
+    assert done["asked"] == 3
+    assert done["seconds"] == pytest.approx(0.6)
+
+
+def test_a_run_with_unreadable_settings_is_listed_and_can_be_chosen(
+    run_in_state: Callable[..., Run], dashboard: Callable[..., Any]
+) -> None:
+    broken, whole = run_in_state("finished"), run_in_state("finished")
+    (broken.path / "config.json").write_bytes(b"\xff{")
+    app = dashboard(PAGE)
+    states = table(app).set_index("run")["state"]
+    assert states[comparison.short_name(broken)] == "unreadable"
+    assert states[comparison.short_name(whole)] == "finished"
+    assert set(chosen(app)) == {broken.id, whole.id}
+    assert f"The settings of {comparison.short_name(broken)} cannot be read." in captions(app)
+    assert len(app.dataframe) == 1, "What cannot be read is no difference."
+    app.toggle(key="all_settings").set_value(True).run()
+    assert table(app, 1)[comparison.short_name(broken)]["momentum"] == "unreadable"
+
+
+def test_at_first_the_newest_runs_with_epochs_are_chosen_and_the_link_holds_them(
+    run_in_state: Callable[..., Run], dashboard: Callable[..., Any]
+) -> None:
+    with_epochs = [run_in_state("finished") for _ in range(5)]
+    run_in_state("ready")
+    app = dashboard(PAGE)
+    newest = sorted((run.id for run in with_epochs), reverse=True)[:4]
+    assert chosen(app) == newest
+    assert app.query_params["runs"] == newest
+
+
+def test_a_link_opens_its_runs_and_says_which_are_gone(
+    run_in_state: Callable[..., Run], dashboard: Callable[..., Any]
+) -> None:
+    runs = [run_in_state("finished") for _ in range(3)]
+    app = dashboard(PAGE, runs=[runs[1].id, "../../etc"])
+    assert chosen(app) == [runs[1].id]
+    assert "not here any more" in app.warning[0].value
+    app.multiselect(key="runs_choice").set_value([runs[0].id, runs[2].id]).run()
+    assert not app.exception
+    assert app.query_params["runs"] == [runs[0].id, runs[2].id]
+    assert not app.warning
+
+
+def test_a_crashed_run_without_epochs_has_no_curve_but_a_reason(
+    run_in_state: Callable[..., Run], dashboard: Callable[..., Any]
+) -> None:
+    ready, failed = run_in_state("ready"), run_in_state("failed")
+    (failed.path / "events.jsonl").write_text(failed.path.joinpath("events.jsonl").read_text().splitlines()[-1] + "\n")
+    app = dashboard(PAGE)
+    assert chosen(app) == []
+    assert "No run has finished an epoch yet" in captions(app)
+    app = dashboard(PAGE, runs=[ready.id, failed.id])
+    assert "It is ready." in captions(app)
+    assert "stopped being a number" in captions(app)
+    assert not app.get("vega_lite_chart")
+
+
+def test_only_settings_with_an_effect_and_a_difference_are_listed(
+    run_in_state: Callable[..., Run], dashboard: Callable[..., Any]
+) -> None:
+    run_in_state("finished", learning_rate=0.01)
+    # Momentum has no effect with Adam.
+    run_in_state("finished", learning_rate=0.02, momentum=0.5)
+    app = dashboard(PAGE)
+    assert list(table(app, 1).index) == ["learning rate"]
+    assert sorted(table(app, 1).loc["learning rate"]) == ["0.01", "0.02"]
+    app.toggle(key="all_settings").set_value(True).run()
+    assert {"momentum", "batch size", "torch"} <= set(table(app, 1).index)
+
+
+def test_equal_runs_and_a_single_run_say_that_nothing_differs(
+    run_in_state: Callable[..., Run], dashboard: Callable[..., Any]
+) -> None:
+    run = run_in_state("finished")
+    assert "Choose two or more runs" in captions(dashboard(PAGE))
+    run_in_state("finished")
+    app = dashboard(PAGE)
+    assert "all settings of these runs are the same" in captions(app)
+    assert run.id in chosen(app)
+
+
+def test_runs_judged_on_different_images_are_not_compared_silently(
+    tiny: Any, run_in_state: Callable[..., Run], dashboard: Callable[..., Any]
+) -> None:
+    run_in_state("finished")
+    assert not dashboard(PAGE).warning
+    other = run_in_state("ready")
+    other.append(start_event(tiny, validation_images=90))
+    other.append(epoch_event(1))
+    app = dashboard(PAGE)
+    assert "validated on different images" in app.warning[0].value
+
+
+def test_test_accuracy_is_of_the_best_weights_and_says_so(
+    trained_run: Run, tiny: Any, dashboard: Callable[..., Any]
+) -> None:
+    labels = np.repeat(np.arange(3), 20)
+    for checkpoint, wrong in (("last", 30), ("best", 6)):
+        guesses = labels.copy()
+        guesses[:wrong] = (guesses[:wrong] + 1) % 3
+        folder, _ = job.evaluation_task(trained_run, checkpoint, tiny.info)
+        facts = {"checkpoint": checkpoint, "epoch": 2.0, "fingerprint": tiny.info.fingerprint, "data": "shapes"}
+        Evaluation(labels, np.eye(3, dtype=np.float32)[guesses], tiny.info.classes, facts).save(
+            folder.path / "evaluation.npz"
+        )
+    row = table(dashboard(PAGE)).iloc[0]
+    assert row["test"] == pytest.approx(90)
+    assert row["test_weights"] == "best, epoch 2"
+
+
+def test_a_living_run_is_not_deleted_and_the_page_says_why(
+    run_in_state: Callable[..., Run], dashboard: Callable[..., Any]
+) -> None:
+    run = run_in_state("running")
+    app = dashboard(PAGE)
+    app.selectbox(key="to_delete").set_value(run.id).run()
+    press(app, "Delete…")
+    press(app, "Delete for ever")
+    assert f"Run {run.id} is running; stop it before deleting it." in [error.value for error in app.error]
+    assert run.path.exists()
+
+
+def test_a_run_is_deleted_only_after_confirmation(
+    run_in_state: Callable[..., Run], dashboard: Callable[..., Any]
+) -> None:
+    kept, gone = run_in_state("finished"), run_in_state("failed")
+    app = dashboard(PAGE)
+    app.selectbox(key="to_delete").set_value(gone.id).run()
+    press(app, "Delete…")
+    assert gone.path.exists()
+    press(app, "Keep it")
+    assert gone.path.exists()
+    press(app, "Delete…")
+    press(app, "Delete for ever")
+    assert not gone.path.exists()
+    assert kept.path.exists()
+    assert list(table(app)["run"]) == [comparison.short_name(kept)]
+    assert chosen(app) == [kept.id]
+
+
+def press(app: Any, label: str) -> None:
+    next(button for button in app.button if button.label == label).click().run()
+    assert not app.exception
+
+
+def test_a_run_that_vanishes_while_the_page_is_open_is_no_error(
+    run_in_state: Callable[..., Run], dashboard: Callable[..., Any]
+) -> None:
+    kept, gone = run_in_state("finished"), run_in_state("finished")
+    app = dashboard(PAGE)
+    shutil.rmtree(gone.path)
+    app.run()
+    assert not app.exception
+    assert chosen(app) == [kept.id]
+
+
+@pytest.mark.parametrize(
+    ("axis", "expected"), [("Epochs", [1, 2, 3]), ("Images seen", [162, 324, 486]), ("Training time", [0.2, 0.4, 0.6])]
+)
+def test_a_curve_lies_where_its_axis_says(axis: str, expected: list[float], run_in_state: Callable[..., Run]) -> None:
+    run = run_in_state("finished")
+    frame = comparison.curves([run], "Validation accuracy", axis)
+    assert list(frame["x"]) == pytest.approx(expected)
+    assert list(frame["value"]) == pytest.approx([0.4, 0.7, 0.8])
+
+
+def test_training_figures_are_there_before_the_first_epoch_ends(run_in_state: Callable[..., Run], tiny: Any) -> None:
+    run = run_in_state("ready")
+    run.append(start_event(tiny))
+    run.append(progress_event(4, train_loss=2.0))
+    frame = comparison.curves([run], "Training loss", "Epochs")
+    assert frame[["x", "value", "kind"]].to_numpy().tolist() == [[4 / 11, 2.0, "moment"]]
+    assert comparison.curves([run], "Validation loss", "Epochs").empty
+
+
+def test_no_two_curves_look_alike(run_in_state: Callable[..., Run]) -> None:
+    runs = [run_in_state("ready") for _ in range(24)]
+    encoding = comparison.curve_chart(runs, "Training loss", "Epochs")["layer"][1]["encoding"]
+    looks = {
+        (colour, tuple(dash))
+        for colour, dash in zip(
+            encoding["color"]["scale"]["range"], encoding["strokeDash"]["scale"]["range"], strict=True
+        )
+    }
+    assert len(looks) == 24
+
+
+def test_the_specification_stays_the_same_while_a_run_goes_on(run_in_state: Callable[..., Run]) -> None:
+    """Or the chart would be built anew at every tick and lose its zoom."""
+    run = run_in_state("running")
+    before = comparison.curve_chart([run], "Training loss", "Epochs")
+    run.append(epoch_event(2))
+    assert comparison.curve_chart([run], "Training loss", "Epochs") == before

@@ -1,0 +1,276 @@
+"""The Evaluate page: every figure says what it is of, a click on a cell shows its images, and no state breaks it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cifar_core import job
+from cifar_core.evaluation import Evaluation
+from cifar_core.runs import Run
+from pages.ui import matrix
+
+PAGE = "pages/evaluate.py"
+
+
+@pytest.fixture
+def answers(tiny: Any) -> Evaluation:
+    """Random answers about the tiny test split, a third of them wrong."""
+    random = np.random.default_rng(3)
+    labels = np.repeat(np.arange(3), 20)
+    guesses = np.where(random.random(60) < 0.34, random.integers(0, 3, 60), labels)
+    probabilities = random.uniform(0.01, 0.2, (60, 3))
+    probabilities[np.arange(60), guesses] += random.uniform(0.4, 2, 60)
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    return Evaluation(labels, probabilities.astype(np.float32), tiny.info.classes)
+
+
+@pytest.fixture
+def evaluated_run(trained_run: Run, tiny: Any, answers: Evaluation) -> Run:
+    """A finished run whose best weights are evaluated already, with these answers."""
+    keep(trained_run, tiny, answers, epoch=2.0)
+    return trained_run
+
+
+def keep(run: Run, tiny: Any, answers: Evaluation, epoch: float) -> Path:
+    folder, _ = job.evaluation_task(run, "best", tiny.info)
+    facts = {
+        "run": run.id,
+        "checkpoint": "best",
+        "epoch": epoch,
+        "data": tiny.info.name,
+        "fingerprint": tiny.info.fingerprint,
+        "split": "test",
+    }
+    path = folder.path / "evaluation.npz"
+    Evaluation(answers.labels, answers.probabilities, answers.classes, facts).save(path)
+    return path
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The background tasks a page starts, which are noted and not done."""
+    tasks: list[dict[str, Any]] = []
+
+    def note(folder: Any, task: dict[str, Any], cache: Path) -> None:
+        if len(tasks) > 3:
+            raise RuntimeError("The page starts the task again and again.")
+        tasks.append(task)
+        folder.append(job.End(outcome="failed", message="Not done in this test."))
+
+    monkeypatch.setattr(job, "start_task", note)
+    return tasks
+
+
+def captions(app: Any) -> str:
+    return " ".join(element.value for element in (*app.caption, *app.markdown)).replace("\\", "")
+
+
+def galleries(app: Any) -> list[str]:
+    return [element.proto.body for element in app.get("html")]
+
+
+def cells_shown(app: Any) -> dict[tuple[str, str], dict[str, Any]]:
+    """The rows of the chart of the matrix, by true and predicted class."""
+    import pyarrow
+
+    chart = next(chart for chart in app.get("vega_lite_chart") if "datum.chosen" in chart.proto.spec)
+    data = chart.proto.data.data or chart.proto.datasets[0].data.data
+    rows = pyarrow.ipc.open_stream(data).read_all().to_pylist()
+    return {(row["true"], row["predicted"]): row for row in rows}
+
+
+def test_without_runs_it_leads_to_training(dashboard: Callable[..., Any]) -> None:
+    app = dashboard(PAGE)
+    assert "No runs yet" in captions(app)
+    assert not app.metric
+
+
+@pytest.mark.parametrize("state", ["ready", "running", "failed", "interrupted"])
+def test_runs_without_weights_are_not_offered(
+    state: str, run_in_state: Callable[..., Run], dashboard: Callable[..., Any]
+) -> None:
+    run_in_state(state)
+    app = dashboard(PAGE)
+    assert "No run has weights yet" in captions(app)
+
+
+def test_without_its_images_it_says_which_are_missing(
+    evaluated_run: Run, cache: Path, dashboard: Callable[..., Any]
+) -> None:
+    shutil.rmtree(cache)
+    app = dashboard(PAGE, run=evaluated_run.id)
+    assert "are not here" in app.warning[0].value
+
+
+def test_the_figures_are_those_of_the_evaluation_and_say_what_they_are_of(
+    evaluated_run: Run, tiny: Any, answers: Evaluation, dashboard: Callable[..., Any]
+) -> None:
+    app = dashboard(PAGE, run=evaluated_run.id)
+    shown = {metric.label: metric.value for metric in app.metric}
+    low, high = answers.accuracy_interval()
+    assert shown["Accuracy"] == f"{answers.accuracy:.1%}"
+    assert shown["95% interval"] == f"{low:.1%} – {high:.1%}"
+    assert shown["Macro F1"] == f"{answers.macro()['f1']:.1%}"
+    said = captions(app)
+    assert f"Run {evaluated_run.id}, best weights, after epoch 2; {tiny.info.name}, test split, all 60 images" in said
+
+
+def test_the_matrix_holds_every_cell_once(
+    evaluated_run: Run, tiny: Any, answers: Evaluation, dashboard: Callable[..., Any]
+) -> None:
+    shown = cells_shown(dashboard(PAGE, run=evaluated_run.id))
+    names = tiny.info.classes
+    for i, true in enumerate(names):
+        for j, predicted in enumerate(names):
+            count = int(((answers.labels == i) & (answers.predictions == j)).sum())
+            assert shown[true, predicted]["images"] == count
+            assert shown[true, predicted]["text"] == (str(count) if count else "")
+
+
+def test_a_linked_cell_shows_exactly_its_images_the_surest_first(
+    evaluated_run: Run, tiny: Any, answers: Evaluation, dashboard: Callable[..., Any]
+) -> None:
+    true, predicted = np.argwhere(answers.confusion() - np.diag(np.diag(answers.confusion())) > 0)[0]
+    names = tiny.info.classes
+    app = dashboard(PAGE, run=evaluated_run.id, true=names[true], predicted=names[predicted])
+    expected = np.flatnonzero((answers.labels == true) & (answers.predictions == predicted))
+    expected = sorted(expected, key=lambda i: -answers.probabilities[i, predicted])
+    gallery = galleries(app)[0]
+    places = [gallery.find(f"#{i} {names[true]} → {names[predicted]}") for i in expected]
+    assert -1 not in places
+    assert places == sorted(places)
+    assert gallery.count("<img") == len(expected)
+    assert cells_shown(app)[names[true], names[predicted]]["chosen"]
+    assert sum(row["chosen"] for row in cells_shown(app).values()) == 1
+
+
+def test_a_whole_column_can_be_narrowed_to_its_mistakes(
+    evaluated_run: Run, tiny: Any, answers: Evaluation, dashboard: Callable[..., Any]
+) -> None:
+    app = dashboard(PAGE, run=evaluated_run.id, predicted=tiny.info.classes[0], mistakes="true")
+    wrong = int(((answers.predictions == 0) & (answers.labels != 0)).sum())
+    assert f"{wrong} wrongly predicted images predicted as {tiny.info.classes[0]}" in captions(app)
+    assert galleries(app)[0].count("<img") == min(wrong, 12)
+
+
+def test_an_empty_cell_says_so(trained_run: Run, tiny: Any, answers: Evaluation, dashboard: Callable[..., Any]) -> None:
+    perfect = Evaluation(answers.labels, np.eye(3, dtype=np.float32)[answers.labels], answers.classes)
+    keep(trained_run, tiny, perfect, epoch=2.0)
+    app = dashboard(PAGE, run=trained_run.id, true=tiny.info.classes[0], predicted=tiny.info.classes[1])
+    assert "There are no images of circle predicted as square among the 60 test images" in captions(app)
+    assert captions(app).count("all 60 test images are predicted correctly") == 2
+
+
+def test_a_cell_of_a_class_the_run_does_not_know_is_left_out(evaluated_run: Run, dashboard: Callable[..., Any]) -> None:
+    app = dashboard(PAGE, run=evaluated_run.id, true="no such class", predicted="<script>")
+    assert app.selectbox(key="true").value is None
+    assert app.selectbox(key="predicted").value is None
+    assert app.metric
+
+
+def test_the_worst_mistake_comes_first_with_both_probabilities_named(
+    evaluated_run: Run, tiny: Any, answers: Evaluation, dashboard: Callable[..., Any]
+) -> None:
+    app = dashboard(PAGE, run=evaluated_run.id)
+    gallery = galleries(app)[-1]
+    wrong = np.flatnonzero(answers.predictions != answers.labels)
+    worst = min(wrong, key=lambda i: answers.probabilities[i, answers.labels[i]])
+    true, predicted = (tiny.info.classes[k] for k in (answers.labels[worst], answers.predictions[worst]))
+    chances = answers.probabilities[worst]
+    caption = (
+        f"#{worst} {true} → {predicted}: p({true}) {chances[answers.labels[worst]]:.1%}, "
+        f"p({predicted}) {chances[answers.predictions[worst]]:.1%}"
+    )
+    assert gallery.split("<figcaption")[1].split(">", 1)[1].startswith(caption)
+    assert gallery.count("<img") == len(wrong)
+
+
+def test_shares_are_of_the_true_class(
+    evaluated_run: Run, tiny: Any, answers: Evaluation, dashboard: Callable[..., Any]
+) -> None:
+    app = dashboard(PAGE, run=evaluated_run.id, cells="Percent of the true class")
+    name = tiny.info.classes[1]
+    hits = ((answers.labels == 1) & (answers.predictions == 1)).sum()
+    assert cells_shown(app)[name, name]["text"] == f"{100 * hits / 20:.0f}"
+
+
+def test_a_finished_run_is_evaluated_without_asking(
+    trained_run: Run, started: list[dict[str, Any]], dashboard: Callable[..., Any]
+) -> None:
+    app = dashboard(PAGE, run=trained_run.id)
+    assert [task["checkpoint"] for task in started] == ["best"]
+    assert "Not done in this test." in app.error[0].value
+
+
+def test_a_run_in_training_is_evaluated_only_when_asked(
+    trained_run: Run, started: list[dict[str, Any]], dashboard: Callable[..., Any]
+) -> None:
+    with trained_run.held():
+        app = dashboard(PAGE, run=trained_run.id)
+        assert not started
+        assert "still training" in app.info[0].value
+        app.button[0].click().run()
+    assert len(started) == 1
+
+
+def test_while_training_goes_on_the_evaluation_of_earlier_weights_is_shown(
+    evaluated_run: Run, started: list[dict[str, Any]], answers: Evaluation, dashboard: Callable[..., Any]
+) -> None:
+    best = evaluated_run.checkpoints()["best"]
+    best.write_bytes(best.read_bytes() + b" ")
+    with evaluated_run.held():
+        app = dashboard(PAGE, run=evaluated_run.id)
+    assert not started
+    assert "of earlier weights" in app.info[0].value
+    assert app.metric[0].value == f"{answers.accuracy:.1%}"
+
+
+def test_a_damaged_evaluation_is_named_and_can_be_made_anew(
+    evaluated_run: Run, tiny: Any, started: list[dict[str, Any]], dashboard: Callable[..., Any]
+) -> None:
+    folder, _ = job.evaluation_task(evaluated_run, "best", tiny.info)
+    (folder.path / "evaluation.npz").write_bytes(b"no such thing")
+    app = dashboard(PAGE, run=evaluated_run.id)
+    assert "damaged" in app.error[0].value
+    next(button for button in app.button if button.label == "Evaluate again").click().run()
+    assert len(started) >= 1
+    assert not app.exception
+
+
+@pytest.mark.parametrize("count", [2, 20])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_numbers_stand_out_from_their_cells(count: int, theme: str) -> None:
+    random = np.random.default_rng(0)
+    probabilities = random.dirichlet(np.full(count, 0.3), 600).astype(np.float32)
+    classes = tuple(f"a rather long name of class {k}" for k in range(count))
+    frame = matrix.cells(Evaluation(random.integers(0, count, 600), probabilities, classes), False, theme)
+    assert len(frame) == count**2
+    for row in frame[frame["images"] > 0].itertuples():
+        bright, dim = sorted((matrix.luminance(row.fill), matrix.luminance(row.ink)), reverse=True)
+        assert (bright + 0.05) / (dim + 0.05) >= 4.5
+
+
+def test_the_specification_is_the_same_whatever_is_chosen() -> None:
+    spec = matrix.matrix_chart(("a", "b"), "light")
+    assert json.loads(json.dumps(spec)) == matrix.matrix_chart(("a", "b"), "light")
+    assert spec["layer"][-1]["params"][0]["name"] == "cell"
+
+
+def test_of_very_many_classes_those_with_mistakes_are_shown() -> None:
+    count = matrix.MOST_CLASSES + 20
+    labels = np.arange(count)
+    guesses = labels.copy()
+    guesses[[50, 55]] = 55, 50
+    answers = Evaluation(labels, np.eye(count, dtype=np.float32)[guesses], tuple(map(str, labels)))
+    kept = matrix.shown_classes(answers)
+    assert len(kept) == matrix.MOST_CLASSES
+    assert {50, 55} <= set(kept)
+    assert pd.Index(kept).is_monotonic_increasing

@@ -1,0 +1,345 @@
+"""The page Explain: prediction and heat map of a test image or of an uploaded photo."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import streamlit as st
+from PIL import Image
+
+from cifar_core import job
+from cifar_core.datasets import open_cached
+from cifar_core.runs import Run, write_whole
+
+PAGE = "pages/explain.py"
+PHOTO = {"source": "Your photo"}
+
+
+def text_of(app: Any) -> str:
+    kinds = (app.markdown, app.caption, app.info, app.warning, app.error)
+    return "\n".join(element.value for kind in kinds for element in kind).replace("\\", "")
+
+
+def bars(app: Any) -> dict[str, float]:
+    """Percent by class, in the order of the bars."""
+    page = "".join(element.proto.body for element in app.get("html"))
+    rows = re.findall(r'anywhere">(?:<b>)?([^<]+)(?:</b>)?<span.*?tabular-nums">([\d.]+)%', page)
+    return {name: float(share) for name, share in rows}
+
+
+@pytest.fixture
+def pictures(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """The files of the pictures shown since, by what a screen reader says of them."""
+    shown: dict[str, bytes] = {}
+    plain = st.image
+
+    def image(content: bytes, *args: Any, **how: Any) -> Any:
+        shown[how["alt"]] = content
+        return plain(content, *args, **how)
+
+    monkeypatch.setattr(st, "image", image)
+    return shown
+
+
+def decoded(content: bytes) -> np.ndarray[Any, Any]:
+    """(3, H, W) of a PNG file."""
+    picture = Image.open(io.BytesIO(content))
+    assert picture.format == "PNG"
+    return np.asarray(picture).transpose(2, 0, 1)
+
+
+def seen(pictures: dict[str, bytes]) -> np.ndarray[Any, Any]:
+    """(3, 32, 32), what the network is said to see."""
+    (content,) = [content for alt, content in pictures.items() if alt.startswith("The 32 by 32 pixels")]
+    return decoded(content)[:, 8::16, 8::16]
+
+
+def file_of(picture: Image.Image, kind: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def two_halves(width: int, height: int) -> Image.Image:
+    """Red above, blue below."""
+    picture = Image.new("RGB", (width, height), (255, 0, 0))
+    picture.paste((0, 0, 255), (0, height // 2, width, height))
+    return picture
+
+
+def upload(app: Any, name: str, content: bytes) -> Any:
+    app.file_uploader[0].upload(name, content).run()
+    assert not app.exception, app.exception
+    return app
+
+
+def test_without_runs_the_way_to_a_first_one_is_shown(dashboard: Callable[..., Any]) -> None:
+    assert "No runs yet" in text_of(dashboard(PAGE))
+
+
+@pytest.mark.parametrize("state", ["ready", "running", "failed", "interrupted"])
+def test_runs_without_weights_are_not_offered(
+    dashboard: Callable[..., Any], run_in_state: Callable[..., Run], state: str
+) -> None:
+    run_in_state(state)
+    assert "No run has weights yet" in text_of(dashboard(PAGE))
+
+
+def test_damaged_weights_are_said_in_a_sentence(dashboard: Callable[..., Any], trained_run: Run) -> None:
+    trained_run.checkpoints()["best"].write_bytes(b"no weights")
+    (error,) = dashboard(PAGE).error
+    assert "is not a whole safetensors file" in error.value
+
+
+def test_the_bars_are_the_probabilities_of_the_network(
+    dashboard: Callable[..., Any], trained_run: Run, tiny: Any, cache: Path
+) -> None:
+    from cifar_core.networks import load_network
+
+    split = open_cached(tiny.info.id, cache).test
+    network = load_network(trained_run.checkpoints()["best"])
+    for index in (0, 33):
+        expected = network.probabilities(split.images[index][None])[0].numpy()
+        app = dashboard(PAGE, image=str(index))
+        found = bars(app)
+        assert found == {name: round(float(100 * p), 1) for name, p in zip(network.classes, expected, strict=True)}
+        assert list(found) == [network.classes[k] for k in np.argsort(-expected)]
+        page = "".join(element.proto.body for element in app.get("html"))
+        assert page.count("✓ true class") == 1
+        assert re.search(rf"<b>{tiny.info.classes[split.labels[index]]}</b>[^/]*✓ true class", page)
+
+
+def test_a_true_class_that_is_hardly_predicted_is_shown_beyond_the_first_ten() -> None:
+    from pages.ui import charts
+
+    page = charts.prediction_bars([f"kind {k}" for k in range(20)], np.linspace(0.09, 0.01, 20, dtype="f4"), true=19)
+    shown = re.findall(r"kind \d+", page)
+    assert shown == [f"kind {k}" for k in range(10)] + ["kind 19"]
+
+
+def test_names_of_classes_are_no_markup() -> None:
+    from pages import ui
+    from pages.ui import charts
+
+    page = charts.prediction_bars(["<img src=x onerror=alert(1)>", "b"], np.array([0.9, 0.1], "f4"))
+    assert "<img" not in page
+    assert ui.literal("*a* [b](c) $x$") == r"\*a\* \[b\]\(c\) \$x\$"
+
+
+def test_the_picture_shown_is_what_the_network_gets(
+    dashboard: Callable[..., Any], trained_run: Run, tiny: Any, cache: Path, pictures: dict[str, bytes]
+) -> None:
+    dashboard(PAGE, image="41")
+    assert (seen(pictures) == open_cached(tiny.info.id, cache).test.images[41]).all()
+
+
+def test_the_overlay_is_the_heat_of_grad_cam_over_the_picture(
+    dashboard: Callable[..., Any], trained_run: Run, tiny: Any, cache: Path, pictures: dict[str, bytes]
+) -> None:
+    import torch
+
+    from cifar_core.explain import grad_cam, overlay
+    from cifar_core.networks import load_network
+
+    network = load_network(trained_run.checkpoints()["best"])
+    pixels = open_cached(tiny.info.id, cache).test.images[5].copy()
+    images = network.normalise(torch.from_numpy(pixels)[None])
+    layer = network.model.layers[0]
+    index = next(k for k in (1, 0, 2) if grad_cam(network.model, images, torch.tensor([k]), layer).any())
+    app = dashboard(PAGE, image="5", heat_class=network.classes[index], layer=layer, opacity="80")
+    heat = grad_cam(network.model, images, torch.tensor([index]), layer)[0].numpy()
+    big = Image.fromarray(pixels.transpose(1, 2, 0)).resize((640, 640), Image.Resampling.NEAREST)
+    shown = pictures[f"Heat map of the evidence for {network.classes[index]} in {layer} over test image 5"]
+    assert (decoded(shown) == np.asarray(overlay(big, heat, 0.8)).transpose(2, 0, 1)).all()
+    height, width = network.model.body[:1](images).shape[2:]
+    assert f"Grad-CAM of {layer} for {network.classes[index]}: {height}×{width} cells" in text_of(app)
+    assert "Download the overlay" in [button.proto.label for button in app.get("download_button")]
+
+
+def test_an_empty_heat_map_is_a_warning_and_no_picture(
+    dashboard: Callable[..., Any], trained_run: Run, pictures: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pages.ui import loaders
+
+    nothing = loaders.HeatMap(np.zeros((32, 32), np.float32), (4, 4), ("#000000", "#ffffff"))
+    monkeypatch.setattr(loaders, "heat_map", lambda *_: nothing)
+    app = dashboard(PAGE, heat_class="circle")
+    (warning,) = app.warning
+    assert "speaks for circle" in warning.value
+    assert not [alt for alt in pictures if alt.startswith("Heat map")]
+    assert bars(app)
+
+
+@pytest.mark.parametrize("asked", ["60", "-1", "many", "1e9"])
+def test_an_image_that_is_not_there_becomes_the_first(
+    dashboard: Callable[..., Any], trained_run: Run, asked: str
+) -> None:
+    assert dashboard(PAGE, image=asked).number_input(key="image").value == 0
+
+
+def test_a_layer_or_class_that_is_not_there_becomes_the_usual_one(
+    dashboard: Callable[..., Any], trained_run: Run
+) -> None:
+    app = dashboard(PAGE, layer="layer9", heat_class="unicorn")
+    assert app.selectbox(key="layer").value == app.selectbox(key="layer").options[-1]
+    assert app.selectbox(key="heat_class").value == "What it predicts"
+
+
+def test_going_to_a_run_with_other_layers_keeps_the_page_whole(
+    dashboard: Callable[..., Any], trained_run: Run, make_run: Callable[..., Run]
+) -> None:
+    other = make_run(model="guide_cnn", width=0.25, train_images=32)
+    app = dashboard(PAGE, run=other.id)
+    options = app.selectbox(key="layer").options
+    app.selectbox(key="layer").select(options[-2]).run()
+    app.selectbox(key="run_choice").set_value(trained_run.id).run()
+    assert not app.exception
+    assert app.selectbox(key="layer").value in app.selectbox(key="layer").options
+    assert bars(app)
+
+
+def test_a_random_image_is_of_the_class_asked_for(
+    dashboard: Callable[..., Any], trained_run: Run, tiny: Any, cache: Path
+) -> None:
+    labels = open_cached(tiny.info.id, cache).test.labels
+    app = dashboard(PAGE)
+    app.selectbox(key="random_class").select("stripes").run()
+    picked = set()
+    for _ in range(4):
+        next(button for button in app.button if button.label == "Random image").click().run()
+        assert not app.exception
+        picked.add(app.number_input(key="image").value)
+    assert {tiny.info.classes[labels[index]] for index in picked} == {"stripes"}
+    assert len(picked) > 1
+
+
+def test_a_random_mistake_needs_an_evaluation_and_is_one(
+    dashboard: Callable[..., Any], trained_run: Run, tiny: Any, cache: Path
+) -> None:
+    from cifar_core.networks import load_network
+
+    def button(app: Any) -> Any:
+        return next(button for button in app.button if button.label == "Random mistake")
+
+    assert button(dashboard(PAGE)).disabled
+    folder, task = job.evaluation_task(trained_run, "best", tiny.info)
+    write_whole(folder.path / "task.json", json.dumps(task).encode())
+    with folder.held():
+        list(job.execute_task(folder, cache))
+    split = open_cached(tiny.info.id, cache).test
+    told = load_network(trained_run.checkpoints()["best"]).probabilities(split.images).argmax(1).numpy()
+    wrong = np.flatnonzero(told != split.labels)
+    assert len(wrong)
+    app = dashboard(PAGE, image=str(np.flatnonzero(told == split.labels)[0]))
+    assert ":material/check: right" in "".join(element.value for element in app.markdown)
+    button(app).click().run()
+    assert not app.exception
+    assert app.number_input(key="image").value in wrong
+    assert ":material/close: wrong" in "".join(element.value for element in app.markdown)
+
+
+def test_a_photo_needs_no_images_of_the_run(
+    dashboard: Callable[..., Any], trained_run: Run, cache: Path, pictures: dict[str, bytes]
+) -> None:
+    for path in sorted(cache.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    assert "are not here" in text_of(dashboard(PAGE))
+    app = upload(dashboard(PAGE, **PHOTO), "photo.png", file_of(two_halves(90, 90), "PNG"))
+    assert set(bars(app)) == {"circle", "square", "stripes"}
+    assert "✓ true class" not in "".join(element.proto.body for element in app.get("html"))
+    assert "can only answer with the 3 classes" in text_of(app)
+
+
+def test_a_photo_is_turned_upright(dashboard: Callable[..., Any], trained_run: Run, pictures: dict[str, bytes]) -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    # Stored with red at the left; turned a quarter clockwise, red is above.
+    stored = two_halves(96, 128).transpose(Image.Transpose.ROTATE_90)
+    upload(dashboard(PAGE, **PHOTO), "turned.jpg", file_of(stored, "JPEG", quality=95, exif=turned))
+    top, bottom = seen(pictures)[:, 4, 16].astype(int), seen(pictures)[:, 27, 16].astype(int)
+    assert top[0] > 200 > 60 > top[2]
+    assert bottom[2] > 200 > 60 > bottom[0]
+    assert decoded(pictures["The whole photo"]).shape[1:] == (128, 96)
+
+
+def test_transparency_is_laid_on_white(
+    dashboard: Callable[..., Any], trained_run: Run, pictures: dict[str, bytes]
+) -> None:
+    upload(dashboard(PAGE, **PHOTO), "clear.png", file_of(Image.new("RGBA", (40, 40), (0, 0, 0, 0)), "PNG"))
+    assert (seen(pictures) == 255).all()
+
+
+def test_a_grey_photo_becomes_three_equal_channels(
+    dashboard: Callable[..., Any], trained_run: Run, pictures: dict[str, bytes]
+) -> None:
+    upload(dashboard(PAGE, **PHOTO), "grey.png", file_of(Image.new("L", (50, 70), 77), "PNG"))
+    assert (seen(pictures) == 77).all()
+
+
+def test_a_huge_photo_is_shown_no_larger_than_a_screen_needs(
+    dashboard: Callable[..., Any], trained_run: Run, pictures: dict[str, bytes]
+) -> None:
+    app = upload(dashboard(PAGE, **PHOTO), "huge.jpg", file_of(two_halves(6000, 4000), "JPEG"))
+    assert bars(app)
+    assert all(max(decoded(content).shape) <= 720 for content in pictures.values())
+
+
+def test_cropping_cuts_the_sides_and_padding_keeps_them(
+    dashboard: Callable[..., Any], trained_run: Run, pictures: dict[str, bytes]
+) -> None:
+    wide = Image.new("RGB", (192, 64), (0, 255, 0))
+    wide.paste((255, 0, 255), (0, 0, 64, 64))
+    content = file_of(wide, "PNG")
+    upload(dashboard(PAGE, **PHOTO, fit="Crop the centre"), "wide.png", content)
+    assert (seen(pictures)[:, :, 4] == [[0], [255], [0]]).all()
+    pictures.clear()
+    upload(dashboard(PAGE, **PHOTO, fit="Keep all, add bars"), "wide.png", content)
+    assert (seen(pictures)[:, 2, :] == 128).all()
+    assert (seen(pictures)[:, 16, 4] == [255, 0, 255]).all()
+
+
+def _bomb() -> bytes:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(100_000), 9)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("text.png", b"This is a letter, not a picture.", "is not a picture"),
+        ("cut.jpg", file_of(two_halves(400, 400), "JPEG")[:2000], "truncated or damaged"),
+        ("bomb.png", _bomb(), "30,000 by 30,000 pixels"),
+        ("empty.png", b"", "is empty"),
+        ("film.png", file_of(Image.new("P", (9, 9)), "GIF"), "is a GIF file"),
+    ],
+)
+def test_what_cannot_be_read_gets_one_sentence(
+    dashboard: Callable[..., Any], trained_run: Run, name: str, content: bytes, said: str
+) -> None:
+    app = upload(dashboard(PAGE, **PHOTO), name, content)
+    (error,) = app.error
+    assert said in error.value
+    assert not bars(app)
+
+
+def test_the_same_visitor_gets_an_answer_to_the_photo_in_hand(
+    dashboard: Callable[..., Any], trained_run: Run, pictures: dict[str, bytes]
+) -> None:
+    """Kept photos are found by their content, so one never stands for another, whatever it is called."""
+    for colour in ((200, 30, 30), (30, 30, 200)):
+        pictures.clear()
+        upload(dashboard(PAGE, **PHOTO), "photo.png", file_of(Image.new("RGB", (48, 48), colour), "PNG"))
+        assert (seen(pictures) == np.array(colour)[:, None, None]).all()

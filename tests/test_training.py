@@ -1,0 +1,588 @@
+"""The training loop against a loop written by hand, and against itself after it was broken off."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import CLASSES, Tiny
+from torch import Tensor
+from torch.nn import functional as F
+
+from cifar_core import training
+from cifar_core.compute import choose
+from cifar_core.config import TrainConfig
+from cifar_core.datasets import DataInfo, DataSet, Split, open_cached
+from cifar_core.events import Epoch, Progress
+from cifar_core.models import Classifier, create
+from cifar_core.networks import load_tensors, save_tensors
+from cifar_core.schedules import learning_rate
+from cifar_core.training import Diverged, Training, material
+from cifar_core.transforms import generator_for
+
+CPU = choose("cpu", "float32")
+
+Event = Progress | Epoch
+
+
+class Untouchable:
+    """What may not even be looked at."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise AssertionError(f"The test split was touched ({name}).")
+
+    def __len__(self) -> int:
+        raise AssertionError("The test split was counted.")
+
+    def __getitem__(self, index: Any) -> Any:
+        raise AssertionError("A test image was taken.")
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        raise AssertionError("The test split was read.")
+
+
+UNTOUCHABLE: Any = Untouchable()
+
+
+@pytest.fixture(scope="module")
+def data(tiny: Tiny) -> DataSet:
+    """The tiny data set, whose test images may not be touched."""
+    return dataclasses.replace(open_cached(tiny.info.id, tiny.cache), test=Split(UNTOUCHABLE, UNTOUCHABLE))
+
+
+def numbered(counts: tuple[int, ...]) -> DataSet:
+    """Classes of some sizes; the first two pixels of an image are its number."""
+    total = sum(counts)
+    images = np.full((total, 3, 32, 32), 100, np.uint8)
+    images[:, 0, 0, 0], images[:, 0, 0, 1] = np.divmod(np.arange(total), 256)
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
+    names = tuple(f"class {k}" for k in range(len(counts)))
+    info = DataInfo(
+        id="numbers-00000000",
+        name="Numbers",
+        source="/nowhere",
+        kind="folder",
+        fingerprint="0" * 16,
+        classes=names,
+        train_counts=counts,
+        test_counts=counts,
+        mean=(0.4, 0.4, 0.4),
+        std=(0.1, 0.1, 0.1),
+    )
+    return DataSet(info, Split(images, labels), Split(UNTOUCHABLE, UNTOUCHABLE))
+
+
+def numbers(images: Tensor) -> list[int]:
+    return (images[:, 0, 0, 0].int() * 256 + images[:, 0, 0, 1].int()).tolist()
+
+
+def settings(**changes: Any) -> TrainConfig:
+    """Everything that chance has a part in: dropout, batch norm, augmentation."""
+    values: dict[str, Any] = {
+        "model": "guide_cnn_optimised",
+        "width": 0.125,
+        "epochs": 2,
+        "batch_size": 32,
+        "optimizer": "sgd",
+        "learning_rate": 0.05,
+        "schedule": "plateau",
+        "patience": 0,
+        "gamma": 0.5,
+        "flip": 0.5,
+        "crop_padding": 2,
+        "rotation": 10.0,
+        "cutout": 6,
+        "label_smoothing": 0.1,
+        "seed": 3,
+    }
+    return TrainConfig.from_values({**values, **changes})
+
+
+def begin(config: TrainConfig, data: DataSet, weights: int = 0) -> Training:
+    """A training that has not begun; the initial weights are drawn with their own seed."""
+    torch.manual_seed(weights)
+    model = create(config.model, len(data.info.classes), width=config.width, dropout=config.dropout)
+    return Training(config, model, material(config, data, CPU.device), CPU)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def several_validation_batches() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "VALIDATION_BATCH", 5)
+        yield
+
+
+@pytest.fixture
+def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sign of life after each step and after each few validation images."""
+    monkeypatch.setattr(training, "PROGRESS_SECONDS", 0.0)
+
+
+def epochs_of(events: list[Event]) -> list[Epoch]:
+    return [event for event in events if isinstance(event, Epoch)]
+
+
+def without_times(epoch: Epoch) -> Epoch:
+    return dataclasses.replace(epoch, time=0.0, images_per_second=0.0, seconds=0.0, seconds_left=0.0)
+
+
+def weights_of(training: Training) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in training.model.state_dict().items()}
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+# Against a loop written by hand --------------------------------------------------------------------------------------
+
+
+class Sgd:
+    """As in the documentation of torch.optim.SGD."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.momentum, self.nesterov, self.decay = config.momentum, config.nesterov, config.weight_decay
+        self.velocity: dict[int, Tensor] = {}
+
+    def update(self, index: int, weight: Tensor, gradient: Tensor, rate: float) -> None:
+        gradient = gradient + self.decay * weight
+        velocity = self.velocity.get(index)
+        velocity = gradient if velocity is None else self.momentum * velocity + gradient
+        self.velocity[index] = velocity
+        weight -= rate * (gradient + self.momentum * velocity if self.nesterov else velocity)
+
+
+class Adam:
+    """Algorithm 1 of Kingma and Ba (2015); decoupled: algorithm 2 of Loshchilov and Hutter (2019)."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.decay, self.decoupled = config.weight_decay, config.optimizer == "adamw"
+        self.moments: dict[int, tuple[Tensor, Tensor, int]] = {}
+
+    def update(self, index: int, weight: Tensor, gradient: Tensor, rate: float) -> None:
+        if self.decoupled:
+            weight *= 1 - rate * self.decay
+        else:
+            gradient = gradient + self.decay * weight
+        zero = torch.zeros_like(weight)
+        first, second, count = self.moments.get(index, (zero, zero, 0))
+        first, second, count = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2, count + 1
+        self.moments[index] = first, second, count
+        weight -= rate * (first / (1 - 0.9**count)) / ((second / (1 - 0.999**count)).sqrt() + 1e-8)
+
+
+def by_hand(
+    config: TrainConfig, model: Classifier, images: Tensor, labels: Tensor, mean: Tensor, std: Tensor
+) -> Iterator[tuple[float, int, int]]:
+    """A plain loop: loss, hits and images of each step."""
+    rule = Sgd(config) if config.optimizer == "sgd" else Adam(config)
+    model.train()
+    for epoch in range(config.epochs):
+        order = torch.randperm(len(images), generator=generator_for(config.seed, -1 - epoch))
+        for begin in range(0, len(images), config.batch_size):
+            chosen = order[begin : begin + config.batch_size]
+            logits = model((images[chosen] / 255 - mean) / std)
+            likely = logits.log_softmax(1)
+            right = likely[torch.arange(len(chosen)), labels[chosen]]
+            loss = -((1 - config.label_smoothing) * right + config.label_smoothing * likely.mean(1)).mean()
+            gradients = torch.autograd.grad(loss, list(model.parameters()))
+            with torch.no_grad():
+                for index, (weight, gradient) in enumerate(zip(model.parameters(), gradients, strict=True)):
+                    rule.update(index, weight, gradient, config.learning_rate)
+            yield loss.item(), int((logits.argmax(1) == labels[chosen]).sum()), len(chosen)
+
+
+LOOPS = {
+    "sgd": {"optimizer": "sgd", "learning_rate": 0.01, "weight_decay": 0.01},
+    "plain sgd": {"optimizer": "sgd", "learning_rate": 0.05, "momentum": 0.0, "weight_decay": 0.0},
+    "heavy ball": {"optimizer": "sgd", "learning_rate": 0.01, "nesterov": False, "label_smoothing": 0.2},
+    "adam": {"optimizer": "adam", "learning_rate": 0.001, "weight_decay": 0.01},
+    "adamw": {"optimizer": "adamw", "learning_rate": 0.001, "weight_decay": 0.1},
+}
+
+
+@pytest.mark.usefixtures("every_step")
+@pytest.mark.parametrize(
+    ("model", "how"),
+    [
+        *((model, how) for model in ("single_conv", "guide_cnn") for how in LOOPS),
+        # Batch norm makes rounding errors grow, and Adam makes steps of them: only slow and steady can be compared.
+        ("guide_cnn_optimised", "heavy ball"),
+    ],
+)
+def test_every_step_is_that_of_a_loop_written_by_hand(data: DataSet, model: str, how: str) -> None:
+    plain = {"flip": 0.0, "crop_padding": 0, "rotation": 0.0, "cutout": 0, "label_smoothing": 0.0, "dropout": 0.0}
+    config = settings(**{**plain, "model": model, "schedule": "constant", **LOOPS[how]})
+    ours = begin(config, data)
+    model_by_hand = copy.deepcopy(ours.model).to(memory_format=torch.contiguous_format)
+    pixels = torch.from_numpy(np.array(data.train.images)).double() / 255
+    mean, std = pixels.mean((0, 2, 3)).float(), pixels.std((0, 2, 3), unbiased=False).float()
+    images, labels = ours.images.train_images, ours.images.train_labels
+    steps = list(by_hand(config, model_by_hand, images, labels, mean.view(3, 1, 1), std.view(3, 1, 1)))
+
+    events = list(ours.events())
+    said = [event for event in events if isinstance(event, Progress) and event.phase == "training"]
+    assert [event.step for event in said] == list(range(1, len(steps) + 1))
+    # What is summed over an epoch in float32 is said as differences of sums.
+    assert [event.train_loss for event in said] == pytest.approx([loss for loss, _, _ in steps], rel=2e-4, abs=1e-5)
+    assert [event.train_accuracy for event in said] == pytest.approx([hits / count for _, hits, count in steps])
+    for epoch, first in zip(epochs_of(events), range(0, len(steps), ours.steps_per_epoch), strict=True):
+        part = steps[first : first + ours.steps_per_epoch]
+        assert sum(count for _, _, count in part) == len(labels)
+        assert epoch.train_loss == pytest.approx(sum(loss * count for loss, _, count in part) / len(labels), rel=1e-4)
+        assert epoch.train_accuracy == pytest.approx(sum(hits for _, hits, _ in part) / len(labels))
+    for (name, weight), wanted in zip(ours.model.named_parameters(), model_by_hand.parameters(), strict=True):
+        torch.testing.assert_close(weight, wanted, rtol=2e-3, atol=2e-5, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@pytest.mark.usefixtures("every_step")
+@pytest.mark.parametrize("schedule", ["constant", "step", "cosine", "one_cycle", "plateau"])
+def test_every_step_has_the_learning_rate_of_its_schedule(data: DataSet, schedule: str) -> None:
+    config = settings(
+        schedule=schedule, epochs=4, model="single_conv", step_epochs=1, patience=0, learning_rate=0.5, train_images=64
+    )
+    ours = begin(config, data)
+    used = []
+    for event in ours.events():
+        losses = ours.validation_losses[: (event.step - 1) // ours.steps_per_epoch]
+        wanted = learning_rate(config, event.step - 1, ours.steps_per_epoch, losses)
+        assert ours.optimizer.param_groups[0]["lr"] == wanted
+        assert event.learning_rate == wanted, f"{event.kind} of step {event.step}"
+        used.append(wanted)
+    assert (len(set(used)) > 1) == (schedule != "constant")
+
+
+# Images --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fraction", [0.02, 0.1, 0.5])
+def test_validation_images_are_a_stratified_part_of_the_training_split(fraction: float) -> None:
+    data = numbered((100, 300, 50))
+    images = material(settings(validation_fraction=fraction), data, CPU.device)
+    training, validation = numbers(images.train_images), numbers(images.validation_images)
+    assert not set(training) & set(validation)
+    assert sorted(training + validation) == list(range(450))
+    assert images.validation_labels.bincount().tolist() == [round(fraction * count) for count in (100, 300, 50)]
+    assert images.train_labels.tolist() == data.train.labels[training].tolist()
+    assert images.validation_labels.tolist() == data.train.labels[validation].tolist()
+
+
+def test_all_runs_are_judged_on_the_same_validation_images() -> None:
+    data = numbered((100, 300, 50))
+    judged = [
+        numbers(material(settings(**changes), data, CPU.device).validation_images)
+        for changes in ({}, {"seed": 9}, {"train_images": 30}, {"train_images": 30, "seed": 5})
+    ]
+    assert judged[0] == judged[1] == judged[2] == judged[3]
+
+
+def test_fewer_training_images_are_a_stratified_part_that_the_seed_decides() -> None:
+    data = numbered((100, 300, 50))
+    everything = material(settings(), data, CPU.device)
+    few, same_seed, other_seed = (
+        material(settings(train_images=90, seed=seed), data, CPU.device) for seed in (1, 1, 2)
+    )
+    assert few.train_labels.bincount().tolist() == [20, 60, 10]
+    assert set(numbers(few.train_images)) < set(numbers(everything.train_images))
+    assert numbers(few.train_images) == numbers(same_seed.train_images) != numbers(other_seed.train_images)
+
+
+def test_more_training_images_than_there_are_is_one_sentence() -> None:
+    material(settings(train_images=405), numbered((100, 300, 50)), CPU.device)
+    with pytest.raises(ValueError, match=r"^train_images must be at most 405, .* holding out 45 .*, but is 406\.$"):
+        material(settings(train_images=406), numbered((100, 300, 50)), CPU.device)
+
+
+def test_too_few_images_to_hold_some_out_is_one_sentence() -> None:
+    with pytest.raises(ValueError, match=r"^Numbers has too few training images to hold some out for validation\.$"):
+        material(settings(), numbered((1, 1)), CPU.device)
+
+
+def test_the_smallest_data_set_trains() -> None:
+    events = list(begin(settings(epochs=1), numbered((2, 2))).events())
+    assert len(epochs_of(events)) == 1
+
+
+@pytest.mark.parametrize(
+    ("images", "batch", "steps", "seen"),
+    [(33, 16, 2, 32), (34, 16, 3, 34), (32, 16, 2, 32), (17, 16, 1, 16), (3, 2, 1, 2), (7, 100, 1, 7), (2, 100, 1, 2)],
+)
+def test_a_last_batch_of_one_image_is_left_out(images: int, batch: int, steps: int, seen: int) -> None:
+    """Batch norm cannot train on one image."""
+    config = settings(train_images=images, batch_size=batch, epochs=2)
+    ours = begin(config, numbered((40, 40)))
+    sizes: list[int] = []
+    ours.model.register_forward_pre_hook(lambda model, given: sizes.append(len(given[0])) if model.training else None)
+    events = list(ours.events())
+    assert ours.steps_per_epoch == steps
+    assert ours.step == 2 * steps
+    assert len(sizes) == 2 * steps
+    assert sum(sizes) == 2 * seen
+    assert min(sizes) > 1
+    assert [epoch.epoch for epoch in epochs_of(events)] == [1, 2]
+
+
+def test_every_epoch_sees_each_image_once_in_another_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = settings(epochs=2, batch_size=16)
+    ours = begin(config, numbered((40, 40)))
+    seen: list[list[int]] = []
+    plain = training.augment
+    monkeypatch.setattr(training, "augment", lambda batch, *rest: seen.append(numbers(batch)) or plain(batch, *rest))
+    for _ in ours.events():
+        pass
+    first, second = (
+        [number for batch in half for number in batch]
+        for half in (seen[: ours.steps_per_epoch], seen[ours.steps_per_epoch :])
+    )
+    assert sorted(first) == sorted(second) == sorted(numbers(ours.images.train_images))
+    assert first != second
+
+
+# What it says --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("every_step")
+def test_validation_is_of_the_weights_at_the_end_of_the_epoch_in_use(data: DataSet) -> None:
+    """Dropout and batch statistics belong to training; each image counts once, whatever the batches."""
+    ours = begin(settings(epochs=3), data)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (ours.images.mean, ours.images.std))
+    for event in ours.events():
+        if isinstance(event, Epoch):
+            model = copy.deepcopy(ours.model).eval()
+            with torch.no_grad():
+                logits = model((ours.images.validation_images / 255 - mean) / std)
+            loss = F.cross_entropy(logits, ours.images.validation_labels).item()
+            right = (logits.argmax(1) == ours.images.validation_labels).float().mean().item()
+            # Without label smoothing, which is a means of training and not of judging.
+            assert event.validation_loss == pytest.approx(loss, rel=1e-5)
+            assert event.validation_accuracy == pytest.approx(right)
+
+
+@pytest.mark.usefixtures("every_step")
+def test_progress_goes_up_and_time_left_ends_at_zero(data: DataSet) -> None:
+    events = list(begin(settings(epochs=3), data).events())
+    places = [event.epoch for event in events]
+    assert places == sorted(places)
+    assert [event.epoch for event in epochs_of(events)] == [1, 2, 3]
+    assert {event.phase for event in events if isinstance(event, Progress)} == {"training", "validation"}
+    assert all(event.seconds_left >= 0 for event in events if event.seconds_left is not None)
+    assert epochs_of(events)[-1].seconds_left == 0
+    assert epochs_of(events)[0].seconds_left > 0
+    assert all(event.images_per_second > 0 for event in events)
+    seconds = [event.seconds for event in epochs_of(events)]
+    assert seconds == sorted(seconds)
+
+
+@pytest.mark.usefixtures("every_step")
+def test_time_between_two_events_is_not_counted(data: DataSet) -> None:
+    """That is how a caller pauses."""
+    config = settings(epochs=1, model="single_conv")
+    for _ in begin(config, data).events():  # Prepares the kernels.
+        pass
+    ours, began, slept = begin(config, data), time.perf_counter(), 0.0
+    for _ in ours.events():
+        time.sleep(0.2)
+        slept += 0.2
+    assert slept >= 1.4
+    assert ours.seconds < time.perf_counter() - began - slept + 0.05
+
+
+def test_the_best_epoch_is_better_than_all_before_it(data: DataSet) -> None:
+    epochs = epochs_of(list(begin(settings(epochs=8, model="single_conv"), data).events()))
+    highest = -1.0
+    for epoch in epochs:
+        assert epoch.best == (epoch.validation_accuracy > highest)
+        highest = max(highest, epoch.validation_accuracy)
+    assert epochs[0].best
+    assert not all(epoch.best for epoch in epochs)
+
+
+def test_it_learns(data: DataSet) -> None:
+    config = settings(model="single_conv", optimizer="adam", learning_rate=0.003, epochs=3, batch_size=16, rotation=0.0)
+    last = epochs_of(list(begin(config, data).events()))[-1]
+    assert last.validation_accuracy > 0.7
+    assert last.validation_loss < math.log(len(CLASSES))
+
+
+def test_divergence_is_said_with_advice(data: DataSet) -> None:
+    ours = begin(settings(learning_rate=10.0, model="guide_cnn", epochs=20), data)
+    with torch.no_grad():
+        for weight in ours.model.parameters():
+            weight *= 1e8  # From here it is not far.
+    with pytest.raises(
+        Diverged,
+        match=r"^The training loss stopped being a number in epoch \d+: the steps are too large\. "
+        r"Try a learning rate below 10\.$",
+    ):
+        for _ in ours.events():
+            pass
+
+
+def test_divergence_in_the_very_last_step_is_said_too(data: DataSet) -> None:
+    """Its loss is computed before its step, so only the validation can tell."""
+    ours = begin(settings(epochs=1), data)
+    learn = ours._learn
+
+    def stumble(batch: Tensor, labels: Tensor) -> None:
+        learn(batch, labels)
+        if ours.step == ours.steps_per_epoch - 1:
+            with torch.no_grad():
+                ours.model.head.weight.fill_(math.nan)
+
+    ours._learn = stumble  # type: ignore[method-assign]
+    with pytest.raises(Diverged, match=r"^The validation loss is not a number after epoch 1: .* below 0\.05\.$"):
+        list(ours.events())
+
+
+# Repeating itself ----------------------------------------------------------------------------------------------------
+
+
+def test_the_same_seed_repeats_a_training_and_another_does_not(data: DataSet) -> None:
+    results = []
+    for seed in (3, 3, 4):
+        ours = begin(settings(seed=seed, epochs=1), data)
+        events = list(ours.events())
+        results.append((weights_of(ours), without_times(epochs_of(events)[0])))
+    assert same(results[0][0], results[1][0])
+    assert results[0][1] == results[1][1]
+    assert not same(results[0][0], results[2][0])
+    assert results[0][1] != results[2][1]
+
+
+def test_chance_outside_does_not_matter(data: DataSet) -> None:
+    quiet, disturbed = begin(settings(epochs=1), data), begin(settings(epochs=1), data)
+    for _ in quiet.events():
+        pass
+    torch.manual_seed(999)
+    for _ in disturbed.events():
+        torch.rand(7)
+    assert same(weights_of(quiet), weights_of(disturbed))
+
+
+RULES = {
+    "sgd": {"optimizer": "sgd"},
+    "heavy ball": {"optimizer": "sgd", "nesterov": False},
+    "plain sgd": {"optimizer": "sgd", "momentum": 0.0},
+    "adam": {"optimizer": "adam", "learning_rate": 0.002},
+    "adamw": {"optimizer": "adamw", "learning_rate": 0.002, "schedule": "one_cycle"},
+}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(data: DataSet) -> Callable[[str], tuple[dict[str, Tensor], list[Epoch]]]:
+    """Weights and epochs of a training from beginning to end, by rule."""
+
+    @functools.cache
+    def train(rule: str) -> tuple[dict[str, Tensor], list[Epoch]]:
+        ours = begin(settings(**RULES[rule], epochs=3), data)
+        events = list(ours.events())
+        return weights_of(ours), [without_times(epoch) for epoch in epochs_of(events)]
+
+    return train
+
+
+def at_place(place: str, steps_per_epoch: int, event: Event) -> bool:
+    match place:
+        case "in the middle of an epoch":
+            return event.step == steps_per_epoch + 2
+        case "after the first step":
+            return event.step == 1
+        case "at the last step of an epoch":
+            return event.step == 2 * steps_per_epoch and isinstance(event, Progress) and event.phase == "training"
+        case "during a validation":
+            return event.step == 2 * steps_per_epoch and isinstance(event, Progress) and event.phase == "validation"
+        case "after an epoch":
+            return isinstance(event, Epoch) and event.epoch == 2
+        case _:
+            return isinstance(event, Epoch) and event.epoch == 3
+
+
+PLACES = (
+    "after the first step",
+    "in the middle of an epoch",
+    "at the last step of an epoch",
+    "during a validation",
+    "after an epoch",
+    "at the end",
+)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("rule", RULES)
+def test_a_training_that_was_broken_off_goes_on_bit_for_bit(
+    data: DataSet,
+    uninterrupted: Callable[[str], tuple[dict[str, Tensor], list[Epoch]]],
+    rule: str,
+    place: str,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> None:
+    wanted, wanted_epochs = uninterrupted(rule)
+    request.getfixturevalue("every_step")
+    config = settings(**RULES[rule], epochs=3)
+    first = begin(config, data)
+    said = []
+    for event in first.events():
+        said.append(event)
+        if at_place(place, first.steps_per_epoch, event):
+            save_tensors(tmp_path / "last.safetensors", *first.state())
+            break
+    else:
+        raise AssertionError(f"There is no such place: {place}.")
+
+    second = begin(config, data, weights=77)
+    assert not same(weights_of(second), weights_of(first))
+    second.restore(*load_tensors(tmp_path / "last.safetensors"))
+    assert second.step == first.step
+    assert second.epoch == first.epoch
+    said += second.events()
+    assert [without_times(epoch) for epoch in epochs_of(said)] == wanted_epochs
+    assert same(weights_of(second), wanted)
+    assert epochs_of(said)[-1].seconds >= epochs_of(said)[0].seconds
+
+
+def test_looking_at_the_state_does_not_change_a_training(
+    data: DataSet, uninterrupted: Callable[[str], tuple[dict[str, Tensor], list[Epoch]]]
+) -> None:
+    wanted, _ = uninterrupted("adam")
+    ours = begin(settings(**RULES["adam"], epochs=3), data)
+    for _ in ours.events():
+        ours.state()
+    assert same(weights_of(ours), wanted)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"model": "guide_cnn"},
+        {"width": 0.25},
+        {"optimizer": "adam"},
+        {"momentum": 0.0},
+    ],
+)
+def test_a_state_of_another_model_or_optimiser_is_refused(data: DataSet, other: dict[str, Any]) -> None:
+    for one, another in ((other, {}), ({}, other)):
+        giver, taker = begin(settings(**one), data), begin(settings(**another), data)
+        next(iter(giver.events()))
+        with pytest.raises(ValueError, match=r"^The checkpoint does not fit the settings of the run: ") as caught:
+            taker.restore(*giver.state())
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("lost", ["step", "seen", "validation_losses", "best_accuracy", "scaler"])
+def test_a_state_with_something_missing_is_refused(data: DataSet, lost: str) -> None:
+    giver, taker = begin(settings(), data), begin(settings(), data)
+    next(iter(giver.events()))
+    tensors, counters = giver.state()
+    del counters[lost]
+    with pytest.raises(ValueError, match=f"^The checkpoint does not fit the settings of the run: .*{lost}"):
+        taker.restore(tensors, counters)

@@ -1,0 +1,214 @@
+"""Augmentation and normalisation against torchvision and closed forms."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as reference
+
+from cifar_core.config import TrainConfig
+from cifar_core.transforms import (
+    CUTOUT_GREY,
+    Augmentation,
+    apply,
+    augment,
+    draw,
+    generator_for,
+    normalisation,
+    normalise,
+)
+
+EVERYTHING = Augmentation(flip=0.5, crop_padding=4, rotation=30, cutout=9)
+
+
+def photos(count: int = 64, height: int = 32, width: int = 32) -> torch.Tensor:
+    return torch.randint(0, 256, (count, 3, height, width), dtype=torch.uint8, generator=generator_for(1, 2))
+
+
+def referred(image: torch.Tensor, how: Augmentation, drawn, place: int) -> torch.Tensor:
+    """One image through torchvision, one transform after the other."""
+    height, width = image.shape[1:]
+    image = image.float() / 255
+    if drawn.flip[place]:
+        image = reference.horizontal_flip(image)
+    top, left = drawn.offset[place].tolist()
+    image = reference.crop(reference.pad(image, [how.crop_padding]), top, left, height, width)
+    if how.rotation:
+        image = reference.rotate(image, drawn.angle[place].item(), InterpolationMode.BILINEAR)
+    if how.cutout:
+        row, column = drawn.centre[place].tolist()
+        first_row, first_column = row - how.cutout // 2, column - how.cutout // 2
+        for y in range(max(first_row, 0), min(first_row + how.cutout, height)):
+            for x in range(max(first_column, 0), min(first_column + how.cutout, width)):
+                image[:, y, x] = CUTOUT_GREY
+    return image
+
+
+def test_nothing_enabled_is_exactly_the_image_divided_by_255():
+    images = photos()
+    changed = augment(images, Augmentation(), generator_for(0, 0))
+    assert changed.dtype == torch.float32
+    assert torch.equal(changed, images / 255)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (24, 40)])
+@pytest.mark.parametrize(
+    "how",
+    [
+        Augmentation(flip=0.5),
+        Augmentation(flip=1.0),
+        Augmentation(crop_padding=4),
+        Augmentation(crop_padding=16),
+        Augmentation(flip=0.5, crop_padding=4),
+        Augmentation(flip=0.5, crop_padding=3, cutout=8),
+        Augmentation(cutout=1),
+        Augmentation(cutout=7),
+    ],
+)
+def test_flip_crop_and_cutout_equal_torchvision_exactly(how, size):
+    images = photos(32, *size)
+    drawn = draw(how, 32, *size, generator_for(3, 4))
+    expected = torch.stack([referred(image, how, drawn, place) for place, image in enumerate(images)])
+    assert torch.equal(apply(images, drawn), expected)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (24, 40)])
+@pytest.mark.parametrize("how", [Augmentation(rotation=15), Augmentation(rotation=180), EVERYTHING])
+def test_rotation_equals_torchvision_in_sign_angle_and_interpolation(how, size):
+    images = photos(32, *size)
+    drawn = draw(how, 32, *size, generator_for(3, 4))
+    expected = torch.stack([referred(image, how, drawn, place) for place, image in enumerate(images)])
+    torch.testing.assert_close(apply(images, drawn), expected, atol=1e-4, rtol=0)
+
+
+def test_a_quarter_turn_is_counter_clockwise():
+    images = photos(1)
+    drawn = draw(Augmentation(rotation=90), 1, 32, 32, generator_for(0, 0))
+    drawn.angle.fill_(90)
+    torch.testing.assert_close(apply(images, drawn), torch.rot90(images / 255, 1, (2, 3)), atol=1e-4, rtol=0)
+
+
+def test_augment_applies_what_the_generator_draws_and_leaves_the_images_alone():
+    images = photos()
+    before = images.clone()
+    changed = augment(images, EVERYTHING, generator_for(5, 6))
+    assert torch.equal(changed, apply(images, draw(EVERYTHING, 64, 32, 32, generator_for(5, 6))))
+    assert torch.equal(images, before)
+    assert not torch.equal(changed, augment(images, EVERYTHING, generator_for(5, 7)))
+    assert changed.min() >= 0
+    assert changed.max() <= 1
+
+
+def test_images_in_any_memory_layout_are_changed_alike():
+    images = photos()
+    rearranged = images.contiguous(memory_format=torch.channels_last)
+    for how in (Augmentation(), EVERYTHING, Augmentation(flip=0.5), Augmentation(crop_padding=2)):
+        assert torch.equal(augment(rearranged, how, generator_for(0, 0)), augment(images, how, generator_for(0, 0)))
+
+
+def test_draws_cover_their_ranges_evenly_and_each_image_has_its_own():
+    count = 20_000
+    drawn = draw(Augmentation(flip=0.3, crop_padding=2, rotation=20, cutout=4), count, 32, 16, generator_for(0, 0))
+    four_sigma = 4 * (0.3 * 0.7 / count) ** 0.5
+    assert abs(drawn.flip.double().mean() - 0.3) < four_sigma
+    for axis in (0, 1):
+        shares = drawn.offset[:, axis].bincount(minlength=5) / count
+        assert len(shares) == 5
+        assert (shares - 0.2).abs().max() < 4 * (0.2 * 0.8 / count) ** 0.5
+    assert drawn.angle.abs().max() <= 20
+    assert drawn.angle.abs().max() > 19.9
+    assert abs(drawn.angle.mean()) < 4 * 20 / 3**0.5 / count**0.5
+    assert drawn.centre.amin(0).tolist() == [0, 0]
+    assert drawn.centre.amax(0).tolist() == [31, 15]
+    together = torch.stack((drawn.flip.double(), *drawn.offset.double().T, drawn.angle, *drawn.centre.double().T))
+    assert (torch.corrcoef(together) - torch.eye(6)).abs().max() < 0.03
+
+
+@pytest.mark.parametrize(("flip", "mirrored"), [(0.0, 0), (1.0, 1000)])
+def test_a_flip_that_is_impossible_or_certain_is_so(flip, mirrored):
+    assert draw(Augmentation(flip=flip), 1000, 32, 32, generator_for(0, 0)).flip.sum() == mirrored
+
+
+def test_enabling_one_transform_leaves_the_draws_of_the_others():
+    some = draw(Augmentation(flip=0.5, crop_padding=4), 16, 32, 32, generator_for(0, 0))
+    more = draw(EVERYTHING, 16, 32, 32, generator_for(0, 0))
+    assert torch.equal(some.flip, more.flip)
+    assert torch.equal(some.offset, more.offset)
+
+
+def test_the_first_images_of_a_larger_batch_are_changed_alike():
+    images = photos(40)
+    few = augment(images[:7], EVERYTHING, generator_for(0, 0))
+    torch.testing.assert_close(augment(images, EVERYTHING, generator_for(0, 0))[:7], few)
+
+
+def test_the_same_seed_and_step_repeat_and_neighbours_share_nothing():
+    first = {
+        (seed, step): torch.rand(8, generator=generator_for(seed, step)).tolist()
+        for seed in range(40)
+        for step in range(40)
+    }
+    assert first[3, 5] == torch.rand(8, generator=generator_for(3, 5)).tolist()
+    assert len({value[0] for value in first.values()}) > 1590
+    # Uniform and unrelated over seeds and over steps, which a plain sum of seed and step would not be.
+    numbers = torch.tensor([[first[seed, step] for step in range(40)] for seed in range(40)]) - 0.5
+    for one, other in (
+        (numbers[1:], numbers[:-1]),
+        (numbers[:, 1:], numbers[:, :-1]),
+        (numbers[1:, :-1], numbers[:-1, 1:]),
+    ):
+        assert abs((one * other).mean() * 12) < 4 / one.numel() ** 0.5
+
+
+@pytest.mark.parametrize(("seed", "step"), [(2**31 - 1, 2**40), (0, -1), (2**31 - 1, -(2**40))])
+def test_any_seed_and_step_are_allowed(seed, step):
+    assert torch.rand(1, generator=generator_for(seed, step)).item() < 1
+
+
+def test_the_generator_is_on_the_cpu_whatever_the_device():
+    assert generator_for(0, 0, torch.device("meta")).device == torch.device("cpu")
+
+
+def test_normalised_bytes_and_fractions_agree_and_have_mean_zero_and_deviation_one():
+    images = photos(256)
+    fractions = images / 255
+    mean, std = fractions.mean((0, 2, 3)).tolist(), fractions.std((0, 2, 3)).tolist()
+    normalised = normalise(images, mean, std)
+    assert normalised.dtype == torch.float32
+    assert torch.equal(normalised, normalise(fractions, mean, std))
+    torch.testing.assert_close(normalised.mean((0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(normalised.std((0, 2, 3)), torch.ones(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(normalised, reference.normalize(fractions, mean, std))
+    assert torch.equal(fractions, images / 255)
+
+
+def test_the_kinds_of_normalisation_mean_what_their_help_says():
+    mean, std = (0.49, 0.48, 0.45), (0.25, 0.24, 0.0)
+    extremes = torch.tensor([0, 255], dtype=torch.uint8).view(1, 1, 1, 2).expand(1, 3, 1, 2)
+    assert normalisation("statistics", mean, std) == (mean, (0.25, 0.24, 1.0))
+    assert normalise(extremes, *normalisation("half", mean, std))[0, :, 0].tolist() == [[-1, 1]] * 3
+    assert normalise(extremes, *normalisation("unit", mean, std))[0, :, 0].tolist() == [[0, 1]] * 3
+    with pytest.raises(ValueError, match="one of statistics, half, unit, but is 'mean'"):
+        normalisation("mean", mean, std)
+
+
+def test_the_settings_of_a_run_are_taken_over():
+    config = TrainConfig(flip=0.25, crop_padding=3, rotation=10, cutout=8)
+    assert Augmentation.from_config(config) == Augmentation(0.25, 3, 10, 8)
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [({"flip": 1.5}, "flip"), ({"crop_padding": -1}, "crop_padding"), ({"rotation": float("nan")}, "rotation")],
+)
+def test_an_impossible_setting_is_named(settings, name):
+    with pytest.raises(ValueError, match=f"^{name} must be"):
+        Augmentation(**settings)
+
+
+def test_images_that_are_not_bytes_or_not_as_many_as_drawn_are_refused():
+    with pytest.raises(ValueError, match="must be uint8 until they are augmented, but are float32"):
+        augment(photos(2).float(), Augmentation(), generator_for(0, 0))
+    with pytest.raises(ValueError, match="draw is for 3 images, but there are 2"):
+        apply(photos(2), draw(Augmentation(), 3, 32, 32, generator_for(0, 0)))
