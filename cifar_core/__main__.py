@@ -32,8 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 1
-    except (ValueError, OSError, RuntimeError) as error:
-        print(f"{error}", file=sys.stderr)
+    except OSError as error:
+        told = error.strerror and f"{error.strerror}: {error.filename or 'a file that is needed'}."
+        print(told or error, file=sys.stderr)
+        return 1
+    except (ValueError, RuntimeError) as error:
+        print(error, file=sys.stderr)
         return 1
 
 
@@ -106,7 +110,7 @@ def _add_setting(parser: argparse.ArgumentParser, name: str, metadata: Any, defa
     flag = "--" + name.replace("_", "-")
     plain, _ = FIELD_TYPES[name]
     limits = [
-        f"{word} {metadata[key]:g}"
+        f"{word} {metadata[key]}"
         for word, key in (("at least", "low"), ("at most", "high"))
         if metadata[key] is not None
     ]

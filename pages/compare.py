@@ -192,7 +192,6 @@ def deletion(runs: dict[str, Run]) -> None:
             list(runs),
             index=None,
             placeholder="Choose a run",
-            # Not a label with figures: one that changes while the page is open could not be chosen.
             format_func=lambda name: comparison.short_name(runs[name]),
             key="to_delete",
             width=400,

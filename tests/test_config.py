@@ -297,7 +297,7 @@ def test_a_recipe_is_the_published_system(recipe: str, name: str, value: Any) ->
 
 
 def test_every_recipe_is_valid_and_describes_itself() -> None:
-    assert set(RECIPES) == {"resnet9", *PUBLISHED}
+    assert set(PUBLISHED) < set(RECIPES)
     for recipe in RECIPES.values():
         TrainConfig.from_values(recipe.settings)
         assert recipe.title

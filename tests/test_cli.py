@@ -1,0 +1,656 @@
+"""The command line does what the pages do, and says it to people and to programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import ROOT, Tiny, tiny_config
+from PIL import Image
+from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
+
+from cifar_core.__main__ import duration, main
+from cifar_core.config import FIELDS, RECIPES
+from cifar_core.evaluation import Evaluation
+from cifar_core.networks import load_network, load_tensors
+from cifar_core.runs import Run, create_run, list_runs
+
+QUICK = [
+    *("--model", "single_conv", "--epochs", "2", "--batch-size", "16", "--optimizer", "adam"),
+    *("--learning-rate", "0.003", "--schedule", "constant", "--device", "cpu", "--precision", "float32"),
+]
+PATIENCE_SECONDS = 120.0
+
+
+class Said:
+    """What a command printed and how it ended."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The one JSON object on standard output, beside which there must be nothing."""
+        assert self.code == 0, self.err
+        values = json.loads(self.out)
+        assert isinstance(values, dict)
+        return values
+
+    @property
+    def refusal(self) -> str:
+        """The one sentence on standard error of a command that could not be done."""
+        assert self.code == 1, (self.out, self.err)
+        assert self.out == ""
+        assert self.err.endswith(".\n")
+        assert self.err.count("\n") == 1, "a sentence is one line"
+        assert "Traceback" not in self.err
+        assert not self.err.startswith("[Errno")
+        return self.err.removesuffix("\n")
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    """Give a command in this process."""
+
+    def give(*words: object) -> Said:
+        capsys.readouterr()
+        code = main([str(word) for word in words])
+        captured = capsys.readouterr()
+        return Said(code, captured.out, captured.err)
+
+    return give
+
+
+def started(*words: object, cwd: Path = ROOT) -> subprocess.Popen[str]:
+    """Give a command in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "cifar_core", *map(str, words)],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finished(process: subprocess.Popen[str]) -> Said:
+    out, err = process.communicate(timeout=PATIENCE_SECONDS)
+    return Said(process.returncode, out, err)
+
+
+def until(wanted: Callable[[], object]) -> None:
+    limit = time.monotonic() + PATIENCE_SECONDS
+    while not wanted():
+        assert time.monotonic() < limit, "waited in vain"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def photo(tmp_path: Path, tiny: Tiny) -> Path:
+    """A drawing, larger than the network sees and not square."""
+    path = tmp_path / "photo.png"
+    with Image.open(tiny.source / "test" / "square" / "003.png") as drawing:
+        drawing.resize((240, 240)).crop((-30, 0, 270, 240)).save(path)
+    return path
+
+
+# data ----------------------------------------------------------------------------------------------------------------
+
+
+def test_data_says_what_is_in_a_data_set(say: Callable[..., Said], tiny: Tiny, tmp_path: Path) -> None:
+    said = say("data", "--data", tiny.source, "--cache", tmp_path / "cache")
+    assert said.code == 0
+    assert said.err == ""
+    lines = said.out.splitlines()
+    assert lines[0] == tiny.info.name
+    assert str(tiny.source) in lines[1]
+    assert lines[2] == "  180 training and 60 test images, 3 classes"
+    assert re.fullmatch(r"  mean \((0\.\d{4}(, )?){3}\), standard deviation \((0\.\d{4}(, )?){3}\) of .*", lines[3])
+    assert [line.split() for line in lines[4:]] == [
+        ["circle", "60", "20"],
+        ["square", "60", "20"],
+        ["stripes", "60", "20"],
+    ]
+
+
+def test_data_says_it_to_programs(say: Callable[..., Said], tiny: Tiny) -> None:
+    values = say("data", "--data", tiny.source, "--cache", tiny.cache, "--json").json
+    assert values["id"] == tiny.info.id
+    assert values["classes"] == ["circle", "square", "stripes"]
+    assert (values["train_counts"], values["test_counts"]) == ([60, 60, 60], [20, 20, 20])
+    assert values["mean"] == pytest.approx(tiny.info.mean)
+    assert values["fingerprint"] == tiny.info.fingerprint
+
+
+def test_data_without_a_source_says_how_to_name_one(say: Callable[..., Said]) -> None:
+    assert say("data").refusal == "Name a data set with --data PATH, or fetch the original with --download."
+
+
+def test_data_that_is_not_there_is_one_sentence(say: Callable[..., Said], tmp_path: Path) -> None:
+    assert str(tmp_path / "nowhere") in say("data", "--data", tmp_path / "nowhere", "--cache", tmp_path).refusal
+
+
+# train ---------------------------------------------------------------------------------------------------------------
+
+EPOCH_LINE = re.compile(
+    r"epoch (?P<epoch>\d+)/2  training loss (?P<train_loss>\d+\.\d{4}) acc (?P<train_accuracy>\d+\.\d\d)%  "
+    r"validation loss (?P<validation_loss>\d+\.\d{4}) acc (?P<validation_accuracy>\d+\.\d\d)%(?P<best> \*|  )  "
+    r"(?P<speed>[\d,]+) images/s  (?P<left>\d+ s|\d+ min \d+ s) left"
+)
+
+
+def test_train_prints_its_folder_and_a_line_for_each_epoch(
+    say: Callable[..., Said], tiny: Tiny, runs_root: Path
+) -> None:
+    said = say("train", "--data", tiny.source, "--cache", tiny.cache, "--runs", runs_root, *QUICK)
+    assert said.code == 0
+    assert said.err == ""
+    lines = said.out.splitlines()
+    run = Run(Path(lines[0]))
+    assert list_runs(runs_root) == [run]
+    assert run.state == "finished"
+    found = [match for match in map(EPOCH_LINE.fullmatch, lines) if match]
+    assert len(found) == 2
+    for match, epoch in zip(found, run.epochs, strict=True):
+        assert int(match["epoch"]) == epoch.epoch
+        assert float(match["train_loss"]) == pytest.approx(epoch.train_loss, abs=5e-5)
+        assert float(match["train_accuracy"]) == pytest.approx(100 * epoch.train_accuracy, abs=5e-3)
+        assert float(match["validation_loss"]) == pytest.approx(epoch.validation_loss, abs=5e-5)
+        assert float(match["validation_accuracy"]) == pytest.approx(100 * epoch.validation_accuracy, abs=5e-3)
+        assert (match["best"] == " *") == epoch.best
+        assert float(match["speed"].replace(",", "")) == pytest.approx(epoch.images_per_second, abs=0.5)
+    assert found[-1]["left"] == "0 s"
+    assert any("162 training, 18 validation images. 11,251 parameters." in line for line in lines)
+    assert run.last_end is not None
+    assert lines[-1] == run.last_end.message
+
+
+def test_train_says_it_to_programs(say: Callable[..., Said], tiny: Tiny, runs_root: Path) -> None:
+    values = say("train", "--data", tiny.source, "--cache", tiny.cache, "--runs", runs_root, *QUICK, "--json").json
+    run = Run(Path(values["run"]))
+    last, best = run.epochs[-1], run.best
+    assert best is not None
+    assert values["state"] == "finished"
+    assert values["epochs"] == 2
+    assert values["train_loss"] == last.train_loss
+    assert values["validation_accuracy"] == last.validation_accuracy
+    assert values["best_epoch"] == best.epoch
+    assert values["best_validation_accuracy"] == best.validation_accuracy
+
+
+def test_train_takes_every_setting(
+    say: Callable[..., Said], tiny: Tiny, runs_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted: dict[str, Any] = {
+        "data": str(tiny.source),
+        "train_images": 50,
+        "validation_fraction": 0.25,
+        "normalisation": "half",
+        "model": "three_conv",
+        "width": 0.5,
+        "dropout": 0.25,
+        "epochs": 7,
+        "batch_size": 9,
+        "optimizer": "adamw",
+        "momentum": 0.8,
+        "nesterov": False,
+        "weight_decay": 0.001,
+        "label_smoothing": 0.05,
+        "learning_rate": 0.02,
+        "schedule": "step",
+        "warmup_fraction": 0.1,
+        "step_epochs": 4,
+        "patience": 2,
+        "gamma": 0.3,
+        "flip": 0.25,
+        "crop_padding": 3,
+        "rotation": 12.0,
+        "cutout": 5,
+        "seed": 11,
+        "device": "cpu",
+        "precision": "float32",
+    }
+    assert set(wanted) == set(FIELDS)
+    monkeypatch.setattr("cifar_core.__main__._follow", lambda run, options: 0)
+    words: list[object] = []
+    for name, value in wanted.items():
+        words += ["--no-nesterov"] if name == "nesterov" else [f"--{name.replace('_', '-')}", value]
+    say("train", "--runs", runs_root, *words)
+    (run,) = list_runs(runs_root)
+    assert {name: getattr(run.config, name) for name in FIELDS} == wanted
+
+
+def test_train_starts_from_a_recipe_of_which_single_settings_change(
+    say: Callable[..., Said], tiny: Tiny, runs_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cifar_core.__main__._follow", lambda run, options: 0)
+    say("train", "--runs", runs_root, "--data", tiny.source, "--recipe", "guide_cnn", "--epochs", 3)
+    (run,) = list_runs(runs_root)
+    for name, value in {**RECIPES["guide_cnn"].settings, "epochs": 3, "data": str(tiny.source)}.items():
+        assert getattr(run.config, name) == value
+
+
+def test_train_keeps_the_whole_path_of_its_data(
+    say: Callable[..., Said], tiny: Tiny, runs_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever goes on with the run may be in another folder."""
+    monkeypatch.setattr("cifar_core.__main__._follow", lambda run, options: 0)
+    monkeypatch.chdir(tiny.source.parent)
+    said = say("train", "--runs", os.path.relpath(runs_root), "--data", tiny.source.name)
+    assert Path(said.out.splitlines()[0]).is_absolute()
+    (run,) = list_runs(runs_root)
+    assert run.config.data == str(tiny.source)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--epochs", "0"], "epochs must be at least 1, but is 0."),
+        (["--learning-rate", "nan"], "learning_rate must be a finite number, but is nan."),
+        (["--optimizer", "adamm"], "optimizer must be one of sgd, adam, adamw, but is 'adamm'; did you mean 'adam'?"),
+        (["--width", "2", "--model", "resnet18_transfer"], "width must be 1 for resnet18_transfer, "),
+    ],
+)
+def test_a_bad_setting_is_one_sentence_and_makes_no_run(
+    say: Callable[..., Said], runs_root: Path, words: list[str], sentence: str
+) -> None:
+    said = say("train", "--runs", runs_root, *words)
+    assert (said.code, said.out) == (1, "")
+    assert said.err.startswith(sentence)
+    assert said.err.count("\n") == 1
+    assert list_runs(runs_root) == []
+
+
+def test_a_training_that_fails_is_one_sentence(
+    say: Callable[..., Said], runs_root: Path, tmp_path: Path, tiny: Tiny
+) -> None:
+    words = ["train", "--runs", runs_root, "--cache", tiny.cache, "--data", tmp_path / "nowhere", *QUICK]
+    said = say(*words)
+    (run,) = list_runs(runs_root)
+    assert said.code == 1
+    assert said.out.splitlines()[0] == str(run.path)
+    assert said.err.count("\n") == 1
+    assert str(tmp_path / "nowhere") in said.err
+    said = say(*words, "--json")
+    assert said.code == 1
+    values = json.loads(said.out)
+    assert values["state"] == "failed"
+    assert str(tmp_path / "nowhere") in values["message"]
+
+
+def test_a_run_that_cannot_be_made_is_one_sentence(say: Callable[..., Said], tmp_path: Path, tiny: Tiny) -> None:
+    (tmp_path / "file").write_text("")
+    assert "No run can be made in" in say("train", "--runs", tmp_path / "file", "--data", tiny.source).refusal
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["fly"], ["train", "--epochs", "many"], ["train", "--epoch-count", "3"], ["stop"]]
+)
+def test_what_is_not_understood_is_answered_with_the_usage(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("usage: python -m cifar_core")
+
+
+def test_help_names_every_setting_with_its_bounds(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "--help"])
+    assert ended.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for name, field in FIELDS.items():
+        assert f"--{name.replace('_', '-')}" in text
+        assert " ".join(field.metadata["help"].split()) in text
+        for word, side in (("at least", "low"), ("at most", "high")):
+            bound = field.metadata[side]
+            assert bound is None or f"{word} {bound}" in text, (name, side)
+
+
+# evaluate ------------------------------------------------------------------------------------------------------------
+
+
+def test_evaluate_equals_scikit_learn_on_the_stored_probabilities(
+    say: Callable[..., Said], tiny: Tiny, trained_run: Run
+) -> None:
+    values = say("evaluate", trained_run.path, "--cache", tiny.cache, "--json").json
+    (stored,) = trained_run.path.glob("tasks/evaluate-*/evaluation.npz")
+    evaluation = Evaluation.load(stored)
+    labels, predicted = evaluation.labels, evaluation.probabilities.argmax(1)
+    assert 0 < (labels != predicted).sum() < 30, "without a mistake the comparison says little"
+    precision, recall, f1, count = precision_recall_fscore_support(labels, predicted, zero_division=0)
+    assert values["images"] == 60
+    assert values["classes"] == ["circle", "square", "stripes"]
+    assert values["accuracy"] == pytest.approx(accuracy_score(labels, predicted))
+    assert values["confusion"] == confusion_matrix(labels, predicted).tolist()
+    assert values["macro"] == pytest.approx({"precision": precision.mean(), "recall": recall.mean(), "f1": f1.mean()})
+    for k, row in enumerate(values["per_class"]):
+        assert row["class"] == values["classes"][k]
+        numbers = (row["precision"], row["recall"], row["f1"], row["images"])
+        assert numbers == pytest.approx((precision[k], recall[k], f1[k], count[k]))
+    assert values["facts"]["run"] == trained_run.id
+    assert values["facts"]["checkpoint"] == "best"
+    assert values["facts"]["split"] == "test"
+
+
+def test_evaluate_prints_its_tables(say: Callable[..., Said], tiny: Tiny, trained_run: Run) -> None:
+    values = say("evaluate", trained_run.id, "--runs", trained_run.path.parent, "--cache", tiny.cache, "--json").json
+    said = say("evaluate", trained_run.id, "--runs", trained_run.path.parent, "--cache", tiny.cache)
+    assert said.code == 0
+    assert said.err == ""
+    assert f"run {trained_run.id}, best checkpoint (epoch {values['facts']['epoch']:g})" in said.out
+    assert "60 test images of Images in shapes" in said.out
+    low, high = values["accuracy_interval"]
+    assert f"accuracy {values['accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f})" in said.out
+    macro = values["macro"]
+    wanted = f"macro precision {macro['precision']:.4f}, recall {macro['recall']:.4f}, F1 {macro['f1']:.4f}"
+    assert wanted in said.out
+    lines = said.out.splitlines()
+    for name, counts in zip(values["classes"], values["confusion"], strict=True):
+        assert [name, *map(str, counts)] in [line.split() for line in lines]
+    for row in values["per_class"]:
+        numbers = [f"{row[key]:.4f}" for key in ("precision", "recall", "f1")]
+        assert any(line.split()[:4] == [row["class"], *numbers] for line in lines)
+
+
+def test_evaluate_computes_once_for_each_checkpoint(say: Callable[..., Said], tiny: Tiny, trained_run: Run) -> None:
+    def results() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in trained_run.path.glob("tasks/*/evaluation.npz")}
+
+    command = ["evaluate", trained_run.path, "--cache", tiny.cache, "--json"]
+    first, before = say(*command).json, results()
+    assert say(*command).json == first
+    assert results() == before
+    last = say(*command, "--checkpoint", "last").json
+    assert last["facts"]["checkpoint"] == "last"
+    assert len(results()) == 2
+    file, copy = trained_run.checkpoints()["best"], trained_run.path / "copy"
+    shutil.copyfile(file, copy)
+    copy.replace(file)
+    assert say(*command).json == first
+    assert len(results()) == 3
+
+
+def test_evaluate_waits_for_who_already_does_it(say: Callable[..., Said], tiny: Tiny, trained_run: Run) -> None:
+    from cifar_core import job
+
+    folder, task = job.evaluation_task(trained_run, "best", tiny.info)
+    job.start_task(folder, task, tiny.cache)
+    assert say("evaluate", trained_run.path, "--cache", tiny.cache, "--json").json["images"] == 60
+    until(lambda: not folder.alive)
+    assert folder.state == "finished"
+
+
+def test_evaluate_on_other_images(say: Callable[..., Said], tiny: Tiny, trained_run: Run, tmp_path: Path) -> None:
+    source = Path(shutil.copytree(tiny.source, tmp_path / "fewer"))
+    for name in ("000", "001"):
+        (source / "test" / "circle" / f"{name}.png").unlink()
+    values = say("evaluate", trained_run.path, "--data", source, "--cache", tmp_path / "cache", "--json").json
+    assert values["images"] == 58
+    assert values["facts"]["data"] == "Images in fewer"
+
+
+# predict -------------------------------------------------------------------------------------------------------------
+
+
+def test_predict_tells_what_is_in_a_photo(say: Callable[..., Said], trained_run: Run, photo: Path) -> None:
+    said = say("predict", trained_run.path, photo)
+    assert said.code == 0
+    lines = said.out.splitlines()
+    assert lines[0].startswith(f"run {trained_run.id}, best checkpoint (epoch ")
+    shares = {line.split()[1]: float(line.split()[0].rstrip("%")) for line in lines[1:]}
+    assert set(shares) == {"circle", "square", "stripes"}
+    assert sum(shares.values()) == pytest.approx(100, abs=0.05)
+    assert list(shares.values()) == sorted(shares.values(), reverse=True)
+    assert next(iter(shares)) == "square"
+
+
+def test_predict_says_it_to_programs_and_draws_a_heat_map(
+    say: Callable[..., Said], trained_run: Run, photo: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "heat.png"
+    values = say("predict", trained_run.path, photo, "--heatmap", out, "--checkpoint", "last", "--json").json
+    assert values["run"] == trained_run.id
+    assert values["checkpoint"] == "last"
+    assert values["predicted"] == "square"
+    assert values["heatmap"] == str(out)
+    from cifar_core.photos import read_photo, to_input
+
+    network = load_network(trained_run.checkpoints()["last"])
+    wanted = network.probabilities(to_input(read_photo(photo.read_bytes()))[None])[0].tolist()
+    assert values["probabilities"] == pytest.approx(dict(zip(network.classes, wanted, strict=True)), abs=1e-5)
+    with Image.open(out) as drawn, Image.open(photo) as plain:
+        assert drawn.format == "PNG"
+        assert drawn.size == (240, 240), "the part of the photo that the network sees, as large as it is"
+        middle = plain.convert("RGB").crop((30, 0, 270, 240))
+        assert np.abs(np.asarray(drawn.convert("RGB"), int) - np.asarray(middle, int)).max() > 20
+
+
+def test_a_heat_map_is_said_so(say: Callable[..., Said], trained_run: Run, photo: Path, tmp_path: Path) -> None:
+    said = say("predict", trained_run.path, photo, "--heatmap", tmp_path / "heat.png")
+    assert said.out.splitlines()[-1] == f"Heat map for square: {tmp_path / 'heat.png'}"
+
+
+def test_what_cannot_be_predicted_is_one_sentence(
+    say: Callable[..., Said], trained_run: Run, photo: Path, tmp_path: Path
+) -> None:
+    text = tmp_path / "text.png"
+    text.write_text("no picture")
+    assert "text.png" in say("predict", trained_run.path, text).refusal
+    nowhere = tmp_path / "nowhere.png"
+    assert say("predict", trained_run.path, nowhere).refusal == f"{nowhere} cannot be read: No such file or directory."
+    out = tmp_path / "no folder" / "heat.png"
+    wanted = f"{out} cannot be written: No such file or directory."
+    assert say("predict", trained_run.path, photo, "--heatmap", out).refusal == wanted
+    assert say("predict", trained_run.path, tmp_path).refusal == f"{tmp_path} cannot be read: Is a directory."
+
+
+# Which run -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict", "stop", "pause", "resume"])
+@pytest.mark.parametrize("json_too", [False, True])
+def test_a_run_that_is_not_there_is_one_sentence(
+    say: Callable[..., Said], runs_root: Path, photo: Path, command: str, json_too: bool
+) -> None:
+    more = [photo] if command == "predict" else []
+    for name, sentence in (
+        ("20260101-000000-single_conv-0000", "There is no run 20260101-000000-single_conv-0000 in "),
+        ("../secrets", "'secrets' is not the id of a run."),
+    ):
+        said = say(command, name, *more, "--runs", runs_root, *(["--json"] if json_too else []))
+        assert said.refusal.startswith(sentence)
+
+
+@pytest.mark.parametrize("form", ["folder", "folder/", "id", "relative"])
+def test_a_run_is_named_by_its_folder_or_its_id(
+    say: Callable[..., Said], tiny: Tiny, trained_run: Run, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(trained_run.path.parent)
+    name = {
+        "folder": str(trained_run.path),
+        "folder/": f"{trained_run.path}/",
+        "id": trained_run.id,
+        "relative": f"./{trained_run.id}",
+    }[form]
+    runs = trained_run.path.parent if form == "id" else "elsewhere"
+    values = say("evaluate", name, "--runs", runs, "--cache", tiny.cache, "--json").json
+    assert values["facts"]["run"] == trained_run.id
+
+
+def test_a_run_without_weights_is_one_sentence(
+    say: Callable[..., Said], run_in_state: Callable[..., Run], photo: Path
+) -> None:
+    for state in ("ready", "running", "interrupted"):
+        run = run_in_state(state)
+        wanted = f"Run {run.id} has no weights yet; its first epoch must end, or be stopped, first."
+        assert say("evaluate", run.path).refusal == wanted
+        assert say("predict", run.path, photo).refusal == wanted
+
+
+def test_a_checkpoint_that_is_not_there_is_one_sentence(say: Callable[..., Said], trained_run: Run) -> None:
+    trained_run.checkpoints()["best"].unlink()
+    wanted = f"Run {trained_run.id} has no best checkpoint; it has last."
+    assert say("evaluate", trained_run.path, "--checkpoint", "best").refusal == wanted
+
+
+def test_what_the_system_refuses_is_one_sentence(
+    say: Callable[..., Said], trained_run: Run, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied", "/a/folder")
+
+    monkeypatch.setattr(Run, "task", refuse)
+    said = say("evaluate", trained_run.path, "--cache", tiny.cache)
+    assert said.refusal == "Permission denied: /a/folder."
+
+
+def test_a_damaged_checkpoint_is_one_sentence(
+    say: Callable[..., Said], tiny: Tiny, trained_run: Run, photo: Path
+) -> None:
+    file = trained_run.checkpoints()["best"]
+    file.write_bytes(file.read_bytes()[:500])
+    for words in (["evaluate", trained_run.path, "--cache", tiny.cache], ["predict", trained_run.path, photo]):
+        assert str(file) in say(*words).refusal
+
+
+# stop, pause, resume -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["stop", "pause"])
+@pytest.mark.parametrize("state", ["ready", "finished", "stopped", "failed", "interrupted"])
+def test_what_is_not_running_cannot_be_stopped_or_paused(
+    say: Callable[..., Said], run_in_state: Callable[..., Run], command: str, state: str
+) -> None:
+    run = run_in_state(state)
+    assert say(command, run.path).refusal == f"Run {run.id} is not running; it is {state}."
+    assert not run.requested(command)
+
+
+def test_a_finished_run_is_not_resumed(say: Callable[..., Said], run_in_state: Callable[..., Run]) -> None:
+    run = run_in_state("finished")
+    assert say("resume", run.path).refusal == f"Run {run.id} has finished; there is nothing to go on with."
+
+
+def test_a_worker_that_does_not_answer_is_said_so(
+    say: Callable[..., Said], run_in_state: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cifar_core.__main__.ANSWER_SECONDS", 0.2)
+    run = run_in_state("running")
+    said = say("pause", run.path)
+    assert said.code == 0
+    assert said.out == f"Run {run.id} is still running; it does what was asked after its current step.\n"
+    assert run.requested("pause")
+    assert say("stop", run.path, "--json").json == {"run": run.id, "state": "running"}
+    assert run.requested("stop")
+
+
+@pytest.fixture
+def ended(runs_root: Path) -> Iterator[None]:
+    """Ends what a failed test leaves running."""
+    yield
+    for run in list_runs(runs_root):
+        if run.alive:
+            run.request("stop")
+            until(lambda run=run: not run.alive)
+
+
+@pytest.mark.usefixtures("ended")
+def test_a_run_is_paused_resumed_stopped_and_resumed_from_another_terminal(
+    say: Callable[..., Said], tiny: Tiny, runs_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config(tiny, epochs=1000)
+    given = [name for name in FIELDS if name not in ("nesterov", "data")]
+    words = [f"--{name.replace('_', '-')}={getattr(config, name)}" for name in given]
+    train = started("train", "--data", tiny.source, "--cache", tiny.cache, "--runs", runs_root, *words)
+    try:
+        assert train.stdout is not None
+        run = Run(Path(train.stdout.readline().strip()))
+        until(lambda: run.epochs)
+
+        assert say("pause", run.path).out == f"Run {run.id} is paused.\n"
+        assert run.state == "paused"
+        assert say("resume", run.path, "--json").json == {"run": run.id, "state": "running"}
+        step = run.latest.step if run.latest else 0
+        until(lambda: run.latest and run.latest.step > step)
+        assert say("stop", run.path, "--json").json == {"run": run.id, "state": "stopped"}
+        said = finished(train)
+    finally:
+        train.kill()
+        train.communicate()
+    assert said.code == 0, said.err
+    assert said.err == ""
+    assert re.search(r"\nStopped after \d+\.\d\d epochs; the weights are kept\.\n$", said.out)
+
+    # With relative names, from a folder the worker does not work in.
+    monkeypatch.chdir(tmp_path)
+    where = ["--runs", os.path.relpath(runs_root), "--cache", os.path.relpath(tiny.cache)]
+    before = load_tensors(run.checkpoints()["last"])[1]["step"]
+    assert say("resume", run.id, *where).out == f"Run {run.id} is running.\n"
+    until(lambda: run.latest and run.latest.step > before)
+    assert say("stop", run.id, *where).out == f"Run {run.id} is stopped.\n"
+    assert run.log_tail() == ""
+
+
+def test_resuming_right_after_stopping_is_no_race(
+    say: Callable[..., Said], tiny: Tiny, trained_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that has said its last word still lives for a moment."""
+    from cifar_core import job
+    from cifar_core.events import Boot, End
+
+    trained_run.append(Boot(pid=1, host="elsewhere"))
+    trained_run.append(End(outcome="stopped", message="Stopped."))
+    launched = []
+    monkeypatch.setattr(job, "launch", lambda run, cache: launched.append(run) or run.append(Boot(pid=2, host="here")))
+    monkeypatch.setattr("cifar_core.__main__.ANSWER_SECONDS", 0.2)
+    with trained_run.held():
+        said = say("resume", trained_run.path)
+    assert launched == [trained_run]
+    assert said.out == f"Run {trained_run.id} is still starting; it does what was asked after its current step.\n"
+
+
+def test_ctrl_c_stops_a_training_and_keeps_the_weights(tiny: Tiny, runs_root: Path) -> None:
+    create_run(tiny_config(tiny), runs_root)  # Another run beside it does not matter.
+    words = [*QUICK, "--epochs", 1000]
+    train = started("train", "--data", tiny.source, "--cache", tiny.cache, "--runs", runs_root, *words)
+    try:
+        assert train.stdout is not None
+        run = Run(Path(train.stdout.readline().strip()))
+        until(lambda: run.epochs)
+        train.send_signal(signal.SIGINT)
+        said = finished(train)
+    finally:
+        train.kill()
+        train.communicate()
+    assert said.code == 0, said.err
+    assert "Traceback" not in said.err
+    assert run.state == "stopped"
+    assert load_network(run.checkpoints()["last"]).classes == tiny.info.classes
+
+
+def test_a_program_can_be_told_by_its_exit_code_alone(tmp_path: Path) -> None:
+    said = finished(started("data", "--data", tmp_path / "nowhere", "--cache", tmp_path, cwd=tmp_path))
+    assert str(tmp_path / "nowhere") in said.refusal
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (61, "1 min 1 s"), (3599.6, "1 h 0 min"), (7380, "2 h 3 min")],
+)
+def test_a_time_span_is_said_as_people_say_it(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
