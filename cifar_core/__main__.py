@@ -12,7 +12,7 @@ from typing import Any
 
 from cifar_core import job
 from cifar_core.config import FIELD_TYPES, FIELDS, RECIPES, TrainConfig
-from cifar_core.events import End, Epoch, Event, Progress, Start, TaskProgress, Waiting
+from cifar_core.events import End, Epoch, Event, Progress, Start, TaskProgress, Waiting, duration
 from cifar_core.runs import Held, Run, RunError, WorkFolder, create_run, find_run
 
 ANSWER_SECONDS = 30.0
@@ -143,7 +143,8 @@ def _show_progress(steps: Iterator[Any], quiet: bool) -> None:
 
 
 def _data(options: argparse.Namespace) -> int:
-    from cifar_core.datasets import download, open_dataset, prepare
+    from cifar_core.datasets import open_dataset, prepare
+    from cifar_core.sources import download
 
     if not options.download and not options.data:
         raise ValueError("Name a data set with --data PATH, or fetch the original with --download.")
@@ -256,16 +257,6 @@ def _say(event: Event, epochs: int) -> None:
                 print(f"\r{event.what}: {event.done:,} of {event.total:,}\x1b[K\r", end="", file=sys.stderr)
         case End() if event.outcome != "failed":
             print(event.message, flush=True)
-
-
-def duration(seconds: float) -> str:
-    """A time span as people say it: 42 s, 3 min 5 s, 2 h 10 min."""
-    seconds = round(seconds)
-    if seconds < 60:
-        return f"{seconds} s"
-    if seconds < 3600:
-        return f"{seconds // 60} min {seconds % 60} s"
-    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
 
 
 def _checkpoint(run: Run, name: str | None) -> str:

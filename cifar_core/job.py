@@ -433,8 +433,8 @@ def _map(
     import numpy as np
     import torch
 
-    from cifar_core.datasets import subset_indices
     from cifar_core.features import project, trustworthiness
+    from cifar_core.subsets import subset_indices
 
     about = _subject(run, checkpoint, data, cache)
     labels = np.asarray(about.data.test.labels)
@@ -477,7 +477,8 @@ def _map(
 
 
 def _data(folder: WorkFolder, cache: Path, source: str | None, downloads: str) -> Iterator[TaskProgress]:
-    from cifar_core.datasets import download, prepare
+    from cifar_core.datasets import prepare
+    from cifar_core.sources import download
 
     if source is None:
         yield from _timed((p.done, p.total, p.what) for p in download(Path(downloads)))

@@ -19,11 +19,12 @@ from torch.nn import functional as F
 
 from cifar_core.compute import Compute
 from cifar_core.config import TrainConfig
-from cifar_core.datasets import DataSet, split_validation, subset_indices
+from cifar_core.datasets import DataSet
 from cifar_core.events import Epoch, Progress
 from cifar_core.models import Classifier
 from cifar_core.networks import PREFIX, model_tensors
 from cifar_core.schedules import learning_rate
+from cifar_core.subsets import split_validation, subset_indices
 from cifar_core.transforms import Augmentation, augment, generator_for, normalisation, normalise
 
 PROGRESS_SECONDS = 0.5

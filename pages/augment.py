@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from cifar_core.datasets import DataError
+from cifar_core.sources import DataError
 from pages import ui
 from pages.ui import augmenting, batches, loaders
 

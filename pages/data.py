@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from cifar_core.datasets import DataError, cached
+from cifar_core.datasets import cached
+from cifar_core.sources import DataError
 from pages import ui
 from pages.ui import images, loaders, sources
 

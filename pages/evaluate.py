@@ -8,9 +8,10 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from cifar_core import job
-from cifar_core.datasets import DataError, DataInfo, DataSet
+from cifar_core.datasets import DataInfo, DataSet
 from cifar_core.evaluation import Evaluation, EvaluationError
 from cifar_core.runs import Run, RunError, WorkFolder
+from cifar_core.sources import DataError
 from pages import ui
 from pages.ui import loaders, matrix
 

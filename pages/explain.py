@@ -15,10 +15,11 @@ from PIL import Image
 from streamlit.delta_generator import DeltaGenerator
 
 from cifar_core import job
-from cifar_core.datasets import DataError, DataInfo
+from cifar_core.datasets import DataInfo
 from cifar_core.evaluation import EvaluationError
 from cifar_core.photos import PhotoError, square
 from cifar_core.runs import Run, RunError
+from cifar_core.sources import DataError
 from pages import ui
 from pages.ui import charts, loaders
 
@@ -91,9 +92,6 @@ def choose_test_image(weights: Weights, row: DeltaGenerator) -> Subject | None:
         return None
     split = loaders.data_set(info.id, info.fingerprint, ui.place().cache).test
     total = len(split.labels)
-    # Another run's data set may be smaller.
-    if not 0 <= (st.session_state.get("image") or 0) < total:
-        st.session_state["image"] = 0
     wrong = mistakes(weights, info)
     with row:
         index = int(
@@ -123,7 +121,7 @@ def choose_test_image(weights: Weights, row: DeltaGenerator) -> Subject | None:
         )
     true = int(split.labels[index])
     st.markdown(
-        f"Test image **{index:,}** of {total:,} of {ui.literal(info.name)}: **{ui.literal(info.classes[true])}**"
+        f"Test image **{index:,}** of {total:,} of {ui.plain(info.name)}: **{ui.plain(info.classes[true])}**"
     )
     pixels = np.array(split.images[index])
     picture = charts.enlarged(pixels)
@@ -170,11 +168,11 @@ def show_answer(subject: Subject, classes: Sequence[str], answer: NDArray[np.flo
     if subject.true is not None:
         right = best == subject.true
         verdict = " :green-badge[:material/check: right]" if right else " :red-badge[:material/close: wrong]"
-    st.markdown(f"**{ui.literal(classes[best])}**, {answer[best]:.1%}{verdict}")
+    st.markdown(f"**{ui.plain(classes[best])}**, {answer[best]:.1%}{verdict}")
     st.html(charts.prediction_bars(classes, answer, subject.true))
     if len(classes) > 10:
         st.caption(f"The first 10 of {len(classes)} classes.")
-    listed = ", ".join(map(ui.literal, classes[:12])) + (", …" if len(classes) > 12 else "")
+    listed = ", ".join(map(ui.plain, classes[:12])) + (", …" if len(classes) > 12 else "")
     st.caption(
         f"Softmax of the outputs. A network can only answer with the {len(classes)} classes it was trained on "
         f"({listed}); whatever else is in a picture is called one of these, sometimes with much confidence."
@@ -202,10 +200,10 @@ def show_heat(weights: Weights, subject: Subject, name: str, wanted: int, layer:
     """Where the network finds evidence for a class."""
     st.subheader("Where it looks", anchor=False)
     found = loaders.heat_map(weights.path, weights.version, subject.pixels, wanted, layer)
-    said = ui.literal(name)
+    said = ui.plain(name)
     if not found.heat.any():
         st.warning(
-            f"Nothing in {ui.literal(layer)} speaks for {said}: what is found there speaks against it or not at all, "
+            f"Nothing in {ui.plain(layer)} speaks for {said}: what is found there speaks against it or not at all, "
             "so there is no heat to draw. Try another class or layer.",
             icon=":material/visibility_off:",
         )
@@ -217,7 +215,7 @@ def show_heat(weights: Weights, subject: Subject, name: str, wanted: int, layer:
     rows, columns = found.cells
     how = "enlarged to" if rows < height else "reduced to" if rows > height else "as many as the"
     st.caption(
-        f"Grad-CAM of {ui.literal(layer)} for {said}: {rows}×{columns} cells, {how} {height}×{width} pixels. The "
+        f"Grad-CAM of {ui.plain(layer)} for {said}: {rows}×{columns} cells, {how} {height}×{width} pixels. The "
         f"brighter a place, the more what is found there speaks for {said}. The brightest place always has full heat, "
         "so pictures compare in shape, not in strength."
     )
@@ -249,7 +247,7 @@ def show(weights: Weights, subject: Subject) -> None:
         show_answer(subject, network.classes, answer)
     st.caption(
         f"Run {weights.run.id} · {weights.checkpoint} weights, epoch {network.metadata['epoch']:.3g} · trained on "
-        f"{ui.literal(network.metadata['data_name'])}"
+        f"{ui.plain(network.metadata['data_name'])}"
     )
 
 

@@ -10,9 +10,10 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from cifar_core import job
-from cifar_core.datasets import DataError, DataInfo
+from cifar_core.datasets import DataInfo
 from cifar_core.features import FEWEST_IMAGES
 from cifar_core.runs import Run, RunError
+from cifar_core.sources import DataError
 from pages import ui
 from pages.ui import charts, loaders
 
@@ -74,7 +75,7 @@ def show_map(found: loaders.FeatureMap, figure: object, name: str, total: int) -
     st.caption(
         f"t-SNE of the {facts['features']:,} features before the output · run {facts['run']} · {facts['checkpoint']} "
         f"weights, epoch {facts['epoch']:.3g} · {len(found.points):,} of {total:,} test images of "
-        f"{ui.literal(facts['data'])} · perplexity {facts['perplexity']:.3g} · trustworthiness "
+        f"{ui.plain(facts['data'])} · perplexity {facts['perplexity']:.3g} · trustworthiness "
         f"{found.trustworthiness:.3f} (how far neighbours on the map are neighbours among the features too: 1 where "
         "all are, about 0.5 by chance)"
     )
@@ -89,7 +90,7 @@ def show_selection(run: Run, info: DataInfo, found: loaders.FeatureMap, selected
     labels, predictions = found.labels[places], found.predictions[places]
     names = [info.classes[k] for k in range(len(info.classes))]
     common = Counter(labels.tolist()).most_common(3)
-    listed = ", ".join(f"{count:,} {ui.literal(names[k])}" for k, count in common)
+    listed = ", ".join(f"{count:,} {ui.plain(names[k])}" for k, count in common)
     rest = len(selected) - sum(count for _, count in common)
     one = len(selected) == 1
     st.markdown(
@@ -117,7 +118,7 @@ def show_selection(run: Run, info: DataInfo, found: loaders.FeatureMap, selected
 def show(run: Run, checkpoint: str, info: DataInfo) -> None:
     """Choose a map, have it made, look at it."""
     if info.test_images < FEWEST_IMAGES:
-        st.info(f"A map needs at least {FEWEST_IMAGES} test images; {ui.literal(info.name)} has {info.test_images}.")
+        st.info(f"A map needs at least {FEWEST_IMAGES} test images; {ui.plain(info.name)} has {info.test_images}.")
         return
     many, near, colours = st.columns([5, 5, 5], gap="medium")
     images, perplexity = choose_map(info, many, near)

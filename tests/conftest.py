@@ -115,6 +115,12 @@ def cache(tiny: Tiny, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def empty_cache(tmp_path: Path) -> Path:
+    """Where the cache of one test is; not made yet."""
+    return tmp_path / "cache"
+
+
+@pytest.fixture
 def make_run(tiny: Tiny, runs_root: Path) -> Callable[..., Run]:
     """Make a run with some settings and do it to its end."""
 

@@ -20,9 +20,10 @@ from conftest import ROOT, Tiny, tiny_config
 from PIL import Image
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
-from cifar_core.__main__ import duration, main
+from cifar_core.__main__ import main
 from cifar_core.config import FIELDS, RECIPES
 from cifar_core.evaluation import Evaluation
+from cifar_core.events import duration
 from cifar_core.networks import load_network, load_tensors
 from cifar_core.runs import Run, create_run, list_runs
 

@@ -21,12 +21,13 @@ from conftest import ROOT, Tiny, drawing, start_event, tiny_config, work
 from PIL import Image
 from torch import Tensor
 
-from cifar_core import compute, datasets, job, networks
+from cifar_core import compute, job, networks
 from cifar_core.datasets import open_cached, open_dataset
 from cifar_core.evaluation import Evaluation
 from cifar_core.events import Boot, End, Epoch, Event, Paused, Progress, Resumed, Start, TaskProgress, Waiting
 from cifar_core.networks import load_network, load_tensors
 from cifar_core.runs import Held, Run, WorkFolder, create_run
+from cifar_core.subsets import split_validation
 
 PATIENCE_SECONDS = 120.0
 """Far more than anything here takes on an idle machine."""
@@ -186,7 +187,7 @@ def test_a_run_outlives_who_started_it_and_does_what_it_is_asked(tiny: Tiny, run
 
 @pytest.mark.usefixtures("workers")
 def test_a_run_that_was_stopped_and_killed_ends_with_the_same_weights_bit_for_bit(tiny: Tiny, runs_root: Path) -> None:
-    config = tiny_config(tiny, epochs=60, **CHANCE)
+    config = tiny_config(tiny, epochs=24, **CHANCE)
     run = job.start_run(config, runs_root, tiny.cache)
     until(lambda: len(run.epochs) >= 2, "it has done two epochs")
     run.request("stop")
@@ -196,11 +197,11 @@ def test_a_run_that_was_stopped_and_killed_ends_with_the_same_weights_bit_for_bi
     assert run.state == "starting", "what the last worker said does not count any more"
     assert not run.requested("stop")
     stopped_at = load_tensors(run.checkpoints()["last"])[1]["step"]
-    until(lambda: step_of(run) > stopped_at + 3 * 11 and run.state == "running", "it has gone on")
+    until(lambda: step_of(run) > stopped_at + 2 * 11 and run.state == "running", "it has gone on")
     os.kill(worker_of(run), signal.SIGKILL)
     until_gone(run)
     assert run.state == "interrupted"
-    assert 0 < len(run.epochs) < 60
+    assert 0 < len(run.epochs) < 24
 
     job.launch(run, tiny.cache)
     until_state(run, "finished")
@@ -214,7 +215,7 @@ def test_a_run_that_was_stopped_and_killed_ends_with_the_same_weights_bit_for_bi
     assert same(weights(run), weights(whole))
     assert same(weights(run, "best"), weights(whole, "best"))
     epochs = [row["epoch"] for row in run.history() if row["whole_epoch"]]
-    assert epochs == list(range(1, 61))
+    assert epochs == list(range(1, 25))
 
 
 @pytest.mark.usefixtures("workers")
@@ -338,7 +339,7 @@ def test_checkpoints_say_what_they_are(finished_run: Run, tiny: Tiny) -> None:
     # The pages judge a network by what the training said of it.
     network = load_network(finished_run.checkpoints()["best"])
     data = open_cached(tiny.info.id, tiny.cache)
-    _, held_out = datasets.split_validation(data.train.labels, 0.1, seed=0)
+    _, held_out = split_validation(data.train.labels, 0.1, seed=0)
     right = network.probabilities(data.train.images[held_out]).argmax(1).numpy() == data.train.labels[held_out]
     assert right.mean() == pytest.approx(finished_run.best.validation_accuracy)
 

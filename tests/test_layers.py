@@ -21,6 +21,8 @@ WITHOUT_TORCH = (
     "events",
     "runs",
     "schedules",
+    "subsets",
+    "sources",
     "datasets",
     "photos",
     "evaluation",

@@ -20,9 +20,10 @@ from conftest import Tiny
 from PIL import Image
 
 from cifar_core import job
-from cifar_core.datasets import DataError, DataInfo, Split, cached, find_cached, open_cached, open_dataset
+from cifar_core.datasets import DataInfo, Split, cached, find_cached, open_cached, open_dataset
 from cifar_core.events import Boot, End, TaskProgress
 from cifar_core.pixels import summarise
+from cifar_core.sources import DataError
 from cifar_core.transforms import normalisation, normalise
 from pages import ui
 from pages.ui import batches, images

@@ -1,9 +1,8 @@
-"""What the pages share: the frame of a page, the choice of data and run, settings, background work, empty states."""
+"""What the pages share: the frame of a page, the choice of data and run, background work, empty states."""
 
 from __future__ import annotations
 
 import argparse
-import math
 import re
 import sys
 from collections.abc import Sequence
@@ -11,16 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import streamlit as st
 
 from cifar_core import job
-from cifar_core.config import FIELD_TYPES, FIELDS, GROUPS, MODELS, RECIPES, TrainConfig
 from cifar_core.datasets import DataInfo, cached
-from cifar_core.events import TaskProgress
+from cifar_core.events import TaskProgress, duration
 from cifar_core.runs import Run, RunError, WorkFolder, list_runs
-from cifar_core.schedules import planned
-from pages.ui import charts, loaders
+from pages.ui import charts
 
 PRODUCT = "CIFAR Explorer"
 
@@ -284,146 +280,11 @@ def _task_progress(path: str) -> None:
             folder.request("stop")
 
 
-def duration(seconds: float | None) -> str:
-    """A time span as people say it: 42 s, 3 min 5 s, 2 h 10 min."""
-    if seconds is None:
-        return "–"
-    seconds = round(seconds)
-    if seconds < 60:
-        return f"{seconds} s"
-    if seconds < 3600:
-        return f"{seconds // 60} min {seconds % 60} s"
-    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
-
-
-def literal(text: str) -> str:
-    """A name as it is, such as that of a class made from a folder: nothing in it is read as Markdown."""
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
-
-
 def plain(text: str) -> str:
     """Text as it is, where Streamlit would read Markdown: names of classes and files may hold any character."""
-    return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|~$:])", r"\\\1", text)
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
 
 
 def gallery(images: Any, captions: Sequence[str], alts: Sequence[str], size: int = 72) -> None:
     """Small pictures with a line each, in one message; enlarged without smoothing."""
     st.html(charts.gallery(images, captions, alts, size))
-
-
-def settings_form() -> TrainConfig | None:
-    """All settings of a training with help and bounds; a configuration once Start is pressed."""
-    infos = {info.source: info.name for info in cached(place().cache)}
-    recipe = st.selectbox(
-        "Recipe",
-        list(RECIPES),
-        format_func=lambda name: RECIPES[name].title,
-        key=remembered("recipe", list(RECIPES), next(iter(RECIPES))),
-        help="A named set of settings. Everything below can be changed afterwards.",
-    )
-    remember("recipe", recipe)
-    st.caption(f"{RECIPES[recipe].summary} *{RECIPES[recipe].source}.*")
-    if st.session_state.get("filled_with") != recipe:
-        _fill_in(recipe)
-    # The button comes before the settings on the page and after them in the script.
-    top = st.container()
-    values: dict[str, Any] = {}
-    for group in GROUPS:
-        with st.expander(group, expanded=group in ("Model", "Optimiser", "Learning rate")):
-            for name, field in FIELDS.items():
-                if field.metadata["group"] == group and _matters(name, values):
-                    values[name] = _setting(name, field.metadata, infos)
-    try:
-        config = TrainConfig.from_values(values)
-    except (ValueError, TypeError) as error:
-        top.error(str(error))
-        return None
-    _preview(config, infos)
-    if not infos:
-        with top:
-            no_data()
-    if top.button("Start training", type="primary", icon=":material/play_arrow:", width="stretch", disabled=not infos):
-        return config
-    return None
-
-
-def _preview(config: TrainConfig, data: dict[str, str]) -> None:
-    """What the settings amount to, before anything is started: the network's layers and the learning rate's course."""
-    info = next((info for info in cached(place().cache) if info.source == config.data), None)
-    images = config.train_images or round((info.train_images if info else 50_000) * (1 - config.validation_fraction))
-    steps_per_epoch = max(math.ceil(images / config.batch_size), 1)
-    with st.expander("Course of the learning rate"):
-        frame = pd.DataFrame(planned(config, steps_per_epoch), columns=["epoch", "learning rate"])
-        st.vega_lite_chart(frame, charts.SCHEDULE_CURVE, key="schedule", alt="Planned learning rate by epoch")
-        st.caption(f"{config.epochs * steps_per_epoch:,} steps, {steps_per_epoch:,} an epoch.")
-    layers = st.expander("Layers of the network", on_change="rerun", key="layers")
-    if layers.open:
-        classes = len(info.classes) if info else 10
-        table = loaders.layers(config.model, config.width, config.dropout, classes)
-        layers.dataframe(table, hide_index=True, alt="Layers with output shape and number of parameters")
-        total = table["parameters"].sum()
-        layers.caption(f"{total:,} parameters for {classes} classes. Shapes are channels × height × width.")
-
-
-def _matters(name: str, values: dict[str, Any]) -> bool:
-    """Whether the setting has an effect beside those chosen above it."""
-    return all(values.get(other) in wanted for other, wanted in FIELDS[name].metadata["used_by"].items())
-
-
-def _fill_in(recipe: str) -> None:
-    """Set every widget to what the recipe says."""
-    st.session_state["filled_with"] = recipe
-    config = TrainConfig.from_values(RECIPES[recipe].settings)
-    for name in FIELDS:
-        if name != "data":
-            st.session_state[f"set_{name}"] = getattr(config, name)
-
-
-def spoken(choice: str) -> str:
-    """The name of a choice as people write it."""
-    names = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "one_cycle": "One-cycle", "cuda": "CUDA", "mps": "MPS"}
-    return names.get(choice, "CPU" if choice == "cpu" else choice.capitalize())
-
-
-def _published_dropout() -> None:
-    st.session_state["set_dropout"] = MODELS[st.session_state["set_model"]].dropout
-    if MODELS[st.session_state["set_model"]].pretrained:
-        st.session_state["set_width"] = 1.0
-
-
-def setting_label(name: str) -> str:
-    """What a form calls a setting, with its unit."""
-    unit = FIELDS[name].metadata["unit"]
-    return name.replace("_", " ").capitalize() + (f" ({unit})" if unit else "")
-
-
-def _setting(name: str, about: Any, data: dict[str, str]) -> Any:
-    """The widget that fits a setting: its type, bounds, unit and choices are in the field itself."""
-    key = f"set_{name}"
-    label = setting_label(name)
-    plain, _ = FIELD_TYPES[name]
-    if name == "data":
-        if st.session_state.get(key) not in data:
-            st.session_state.pop(key, None)
-        return st.selectbox(label, list(data), format_func=data.get, key=key, help=about["help"]) or ""
-    if name == "model":
-        chosen = st.selectbox(label, about["choices"], key=key, help=about["help"], on_change=_published_dropout)
-        st.caption(MODELS[chosen].summary)
-        return chosen
-    if about["choices"]:
-        return st.selectbox(label, about["choices"], format_func=spoken, key=key, help=about["help"])
-    if plain is bool:
-        return st.toggle(label, key=key, help=about["help"])
-    low, high = about["low"], about["high"]
-    if about["log"]:
-        steps = charts.round_numbers(low, high, st.session_state[key])
-        return plain(
-            st.select_slider(label, steps, key=key, format_func=lambda value: f"{value:g}", help=about["help"])
-        )
-    if plain is int:
-        if high is not None and high <= 1000 and name != "seed":
-            shown = min(int(high), 200) if name == "epochs" else int(high)
-            return st.slider(label, int(low), max(shown, st.session_state[key]), key=key, help=about["help"])
-        return st.number_input(label, int(low), None if high is None else int(high), key=key, help=about["help"])
-    step = 0.125 if name == "width" else 1.0 if high > 10 else 0.01
-    return st.slider(label, float(low), float(high), step=step, key=key, help=about["help"])

@@ -13,7 +13,7 @@ from cifar_core.config import FIELD_TYPES, FIELDS
 from cifar_core.datasets import DataInfo, DataSet
 from cifar_core.runs import RunError, find_run, list_runs
 from pages import ui
-from pages.ui import batches, charts, images
+from pages.ui import batches, charts, images, settings
 
 TRANSFORMS = tuple(name for name, field in FIELDS.items() if field.metadata["group"] == "Augmentation")
 """The settings of `cifar_core.transforms.Augmentation`, which have the same names."""
@@ -119,7 +119,7 @@ def choose_transforms() -> dict[str, Any]:
         about, plain = FIELDS[name].metadata, FIELD_TYPES[name][0]
         step = 1 if plain is int else 1.0 if about["high"] > 10 else 0.05
         values[name] = st.slider(
-            ui.setting_label(name),
+            settings.label(name),
             plain(about["low"]),
             plain(about["high"]),
             plain(FIELDS[name].default),

@@ -13,8 +13,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from cifar_core.config import FIELDS
-from pages import ui
-from pages.ui import loaders
+from pages.ui import loaders, settings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +33,7 @@ def choose_normalisation() -> str:
     """Which kind of normalisation, and what it does."""
     about = FIELDS["normalisation"]
     kind = st.segmented_control(
-        ui.setting_label("normalisation"),
+        settings.label("normalisation"),
         NORMALISATIONS,
         default=about.default,
         format_func=str.capitalize,

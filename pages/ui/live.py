@@ -9,7 +9,7 @@ import streamlit as st
 
 from cifar_core import job
 from cifar_core.config import FIELDS
-from cifar_core.events import End, Epoch, TaskProgress
+from cifar_core.events import End, Epoch, TaskProgress, duration
 from cifar_core.runs import Run, RunError
 from pages import ui
 from pages.ui import charts
@@ -106,7 +106,7 @@ def _figures(run: Run, epochs: int) -> None:
     doing = "validating" if not isinstance(latest, Epoch) and latest.phase == "validation" else "training"
     st.progress(done, text=f"Epoch {latest.epoch:.2f} of {epochs}" + (f", {doing}" if state == "running" else ""))
     ended = isinstance(run.events()[-1], End)
-    left = "–" if ended or not run.alive else ui.duration(latest.seconds_left)
+    left = "–" if ended or not run.alive or latest.seconds_left is None else duration(latest.seconds_left)
     start = run.start
     held_out = f"of {start.validation_images:,} held-out training images" if start else "of the held-out images"
     with st.container(horizontal=True):

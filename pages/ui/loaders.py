@@ -17,11 +17,12 @@ import streamlit as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from cifar_core.datasets import DataError, DataInfo, DataSet, find_cached, open_cached
+from cifar_core.datasets import DataInfo, DataSet, find_cached, open_cached
 from cifar_core.evaluation import Evaluation, EvaluationError
 from cifar_core.photos import read_photo, square, to_input
 from cifar_core.pixels import PixelSummary, summarise
 from cifar_core.runs import Run, RunError
+from cifar_core.sources import DataError
 from pages.ui import charts
 
 if TYPE_CHECKING:

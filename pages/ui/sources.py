@@ -9,8 +9,9 @@ from typing import Any
 import streamlit as st
 
 from cifar_core import job
-from cifar_core.datasets import ARCHIVE, DataError, DataInfo, cached, forget
+from cifar_core.datasets import DataInfo, cached, forget
 from cifar_core.runs import RunError, WorkFolder, read_json
+from cifar_core.sources import ARCHIVE, DataError
 from pages import ui
 from pages.ui import loaders
 

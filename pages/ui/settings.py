@@ -1,0 +1,133 @@
+"""The settings of the next run: a form made from the fields of `TrainConfig`, and what they amount to."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from cifar_core.config import FIELD_TYPES, FIELDS, GROUPS, MODELS, RECIPES, TrainConfig
+from cifar_core.datasets import cached
+from cifar_core.schedules import planned
+from pages import ui
+from pages.ui import charts, loaders
+
+
+def form() -> TrainConfig | None:
+    """All settings of a training with help and bounds; a configuration once Start is pressed."""
+    infos = {info.source: info.name for info in cached(ui.place().cache)}
+    recipe = st.selectbox(
+        "Recipe",
+        list(RECIPES),
+        format_func=lambda name: RECIPES[name].title,
+        key=ui.remembered("recipe", list(RECIPES), next(iter(RECIPES))),
+        help="A named set of settings. Everything below can be changed afterwards.",
+    )
+    ui.remember("recipe", recipe)
+    st.caption(f"{RECIPES[recipe].summary} *{RECIPES[recipe].source}.*")
+    if st.session_state.get("filled_with") != recipe:
+        _fill_in(recipe)
+    # The button comes before the settings on the page and after them in the script.
+    top = st.container()
+    values: dict[str, Any] = {}
+    for group in GROUPS:
+        with st.expander(group, expanded=group in ("Model", "Optimiser", "Learning rate")):
+            for name, field in FIELDS.items():
+                if field.metadata["group"] == group and _matters(name, values):
+                    values[name] = _setting(name, field.metadata, infos)
+    try:
+        config = TrainConfig.from_values(values)
+    except (ValueError, TypeError) as error:
+        top.error(str(error))
+        return None
+    _preview(config, infos)
+    if not infos:
+        with top:
+            ui.no_data()
+    if top.button("Start training", type="primary", icon=":material/play_arrow:", width="stretch", disabled=not infos):
+        return config
+    return None
+
+
+def _preview(config: TrainConfig, data: dict[str, str]) -> None:
+    """What the settings amount to, before anything is started: the network's layers and the learning rate's course."""
+    info = next((info for info in cached(ui.place().cache) if info.source == config.data), None)
+    images = config.train_images or round((info.train_images if info else 50_000) * (1 - config.validation_fraction))
+    steps_per_epoch = max(math.ceil(images / config.batch_size), 1)
+    with st.expander("Course of the learning rate"):
+        frame = pd.DataFrame(planned(config, steps_per_epoch), columns=["epoch", "learning rate"])
+        st.vega_lite_chart(frame, charts.SCHEDULE_CURVE, key="schedule", alt="Planned learning rate by epoch")
+        st.caption(f"{config.epochs * steps_per_epoch:,} steps, {steps_per_epoch:,} an epoch.")
+    layers = st.expander("Layers of the network", on_change="rerun", key="layers")
+    if layers.open:
+        classes = len(info.classes) if info else 10
+        table = loaders.layers(config.model, config.width, config.dropout, classes)
+        layers.dataframe(table, hide_index=True, alt="Layers with output shape and number of parameters")
+        total = table["parameters"].sum()
+        layers.caption(f"{total:,} parameters for {classes} classes. Shapes are channels × height × width.")
+
+
+def _matters(name: str, values: dict[str, Any]) -> bool:
+    """Whether the setting has an effect beside those chosen above it."""
+    return all(values.get(other) in wanted for other, wanted in FIELDS[name].metadata["used_by"].items())
+
+
+def _fill_in(recipe: str) -> None:
+    """Set every widget to what the recipe says."""
+    st.session_state["filled_with"] = recipe
+    config = TrainConfig.from_values(RECIPES[recipe].settings)
+    for name in FIELDS:
+        if name != "data":
+            st.session_state[f"set_{name}"] = getattr(config, name)
+
+
+def spoken(choice: str) -> str:
+    """The name of a choice as people write it."""
+    names = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "one_cycle": "One-cycle", "cuda": "CUDA", "mps": "MPS"}
+    return names.get(choice, "CPU" if choice == "cpu" else choice.capitalize())
+
+
+def _published_dropout() -> None:
+    st.session_state["set_dropout"] = MODELS[st.session_state["set_model"]].dropout
+    if MODELS[st.session_state["set_model"]].pretrained:
+        st.session_state["set_width"] = 1.0
+
+
+def label(name: str) -> str:
+    """What a form calls a setting, with its unit."""
+    unit = FIELDS[name].metadata["unit"]
+    return name.replace("_", " ").capitalize() + (f" ({unit})" if unit else "")
+
+
+def _setting(name: str, about: Any, data: dict[str, str]) -> Any:
+    """The widget that fits a setting: its type, bounds, unit and choices are in the field itself."""
+    key = f"set_{name}"
+    title = label(name)
+    plain, _ = FIELD_TYPES[name]
+    if name == "data":
+        if st.session_state.get(key) not in data:
+            st.session_state.pop(key, None)
+        return st.selectbox(title, list(data), format_func=data.get, key=key, help=about["help"]) or ""
+    if name == "model":
+        chosen = st.selectbox(title, about["choices"], key=key, help=about["help"], on_change=_published_dropout)
+        st.caption(MODELS[chosen].summary)
+        return chosen
+    if about["choices"]:
+        return st.selectbox(title, about["choices"], format_func=spoken, key=key, help=about["help"])
+    if plain is bool:
+        return st.toggle(title, key=key, help=about["help"])
+    low, high = about["low"], about["high"]
+    if about["log"]:
+        steps = charts.round_numbers(low, high, st.session_state[key])
+        return plain(
+            st.select_slider(title, steps, key=key, format_func=lambda value: f"{value:g}", help=about["help"])
+        )
+    if plain is int:
+        if high is not None and high <= 1000 and name != "seed":
+            shown = min(int(high), 200) if name == "epochs" else int(high)
+            return st.slider(title, int(low), max(shown, st.session_state[key]), key=key, help=about["help"])
+        return st.number_input(title, int(low), None if high is None else int(high), key=key, help=about["help"])
+    step = 0.125 if name == "width" else 1.0 if high > 10 else 0.01
+    return st.slider(title, float(low), float(high), step=step, key=key, help=about["help"])
