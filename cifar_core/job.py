@@ -10,6 +10,7 @@ import platform
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -67,7 +68,7 @@ def launch(folder: WorkFolder, cache: Path) -> None:
                 folder.withdraw(request)
             # From here on nobody takes the last worker's last word for that of the new one.
             folder.append(Boot(pid=os.getpid(), host=platform.node()))
-            subprocess.Popen(
+            worker = subprocess.Popen(
                 [sys.executable, "-m", "cifar_core.job", str(folder.path.resolve()), str(cache.resolve()), str(lock)],
                 cwd=PROGRAM,
                 stdin=subprocess.DEVNULL,
@@ -76,6 +77,8 @@ def launch(folder: WorkFolder, cache: Path) -> None:
                 start_new_session=True,
                 pass_fds=(lock,),
             )
+        # Its end is awaited, or it would stay in the process table as long as this process lives.
+        threading.Thread(target=worker.wait, daemon=True).start()
     except OSError as error:
         raise RunError(f"No worker can be started in {folder.path}: {error.strerror}.") from None
 
@@ -162,6 +165,9 @@ def _failure(folder: WorkFolder, error: Exception) -> End:
         # Not to the standard error, which is a person's where no worker was launched.
         with suppress(OSError), folder.log_path.open("a") as log:
             traceback.print_exception(error, file=log)
+        # By name, as torch may be what failed to be imported.
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+            return End(outcome="failed", message="There is not enough memory; choose a smaller batch size or width.")
         if isinstance(error, OSError) and error.strerror:
             return End(outcome="failed", message=f"{error.strerror}: {error.filename or 'a file of the run'}.")
         first_line = (str(error).splitlines() or [""])[0].rstrip(".")
@@ -249,7 +255,7 @@ def _set_up(run: Run, cache: Path, compute: Compute) -> tuple[Training, DataSet]
 
     from cifar_core.compute import prepare_device
     from cifar_core.datasets import open_dataset
-    from cifar_core.models import WeightsUnavailable, create
+    from cifar_core.models import create
     from cifar_core.networks import load_tensors
     from cifar_core.training import Training, material
 
@@ -263,16 +269,13 @@ def _set_up(run: Run, cache: Path, compute: Compute) -> tuple[Training, DataSet]
     prepare_device(compute)
     last = run.path / "checkpoints" / "last.safetensors"
     torch.manual_seed(config.seed)
-    try:
-        model = create(
-            config.model,
-            len(data.info.classes),
-            width=config.width,
-            dropout=config.dropout,
-            pretrained=not last.exists(),
-        )
-    except WeightsUnavailable as error:
-        raise RunError(str(error)) from error
+    model = create(
+        config.model,
+        len(data.info.classes),
+        width=config.width,
+        dropout=config.dropout,
+        pretrained=not last.exists(),
+    )
     training = Training(config, model, material(config, data, compute.device), compute)
     if last.exists():
         tensors, metadata = load_tensors(last)

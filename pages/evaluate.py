@@ -13,7 +13,7 @@ from cifar_core.evaluation import Evaluation, EvaluationError
 from cifar_core.runs import Run, RunError, WorkFolder
 from cifar_core.sources import DataError
 from pages import ui
-from pages.ui import loaders, matrix
+from pages.ui import charts, loaders, matrix
 
 CELL_PICTURES, MISTAKE_PICTURES = 12, 24  # Shown at once.
 
@@ -169,7 +169,7 @@ def cell_images(evaluation: Evaluation, data: DataSet | None, true: str | None, 
     shown = one_page(images, CELL_PICTURES, f"cell-{true}-{predicted}-{wrong_only}")
     captions = [
         f"#{i} {brief(evaluation.classes[evaluation.labels[i]])} → "
-        f"{brief(evaluation.classes[evaluation.predictions[i]])} {percent(evaluation.confidences[i])}"
+        f"{brief(evaluation.classes[evaluation.predictions[i]])} {charts.percent(evaluation.confidences[i])}"
         for i in shown
     ]
     pictures(evaluation, data, shown, captions, "cell")
@@ -194,7 +194,7 @@ def pictures(
         return
     alts = [
         f"Test image {i}: {evaluation.classes[evaluation.labels[i]]}, predicted as "
-        f"{evaluation.classes[evaluation.predictions[i]]} with {percent(evaluation.confidences[i])}"
+        f"{evaluation.classes[evaluation.predictions[i]]} with {charts.percent(evaluation.confidences[i])}"
         for i in images
     ]
     ui.gallery(data.test.images[images], captions, alts, size=84)
@@ -310,7 +310,7 @@ def worst_mistakes(evaluation: Evaluation, data: DataSet | None) -> None:
     rows = mistakes.set_index("index").loc[shown]
     captions = [
         f"#{row.Index} {brief(row.true)} → {brief(row.predicted)}: p({brief(row.true)}) "
-        f"{percent(row.probability_true)}, p({brief(row.predicted)}) {percent(row.probability_predicted)}"
+        f"{charts.percent(row.probability_true)}, p({brief(row.predicted)}) {charts.percent(row.probability_predicted)}"
         for row in rows.itertuples()
     ]
     pictures(evaluation, data, shown, captions, "mistakes")
@@ -319,15 +319,6 @@ def worst_mistakes(evaluation: Evaluation, data: DataSet | None) -> None:
 def brief(name: str, length: int = 24) -> str:
     """A class name that leaves room for the rest of a caption."""
     return name if len(name) <= length else name[: length - 1] + "…"
-
-
-def percent(probability: float) -> str:
-    """A probability that never looks like certainty where it is not."""
-    if 0 < probability < 0.001:
-        return "<0.1%"
-    if 0.999 < probability < 1:
-        return ">99.9%"
-    return f"{probability:.1%}"
 
 
 def opened(info: DataInfo) -> DataSet | None:

@@ -120,9 +120,7 @@ def choose_test_image(weights: Weights, row: DeltaGenerator) -> Subject | None:
             help=f"One of the {len(missed):,} test images this network is wrong on." if len(missed) else why,
         )
     true = int(split.labels[index])
-    st.markdown(
-        f"Test image **{index:,}** of {total:,} of {ui.plain(info.name)}: **{ui.plain(info.classes[true])}**"
-    )
+    st.markdown(f"Test image **{index:,}** of {total:,} of {ui.plain(info.name)}: **{ui.plain(info.classes[true])}**")
     pixels = np.array(split.images[index])
     picture = charts.enlarged(pixels)
     return Subject(f"test image {index}", hashlib.sha256(pixels).hexdigest(), picture, lambda: picture, pixels, true)
@@ -168,7 +166,7 @@ def show_answer(subject: Subject, classes: Sequence[str], answer: NDArray[np.flo
     if subject.true is not None:
         right = best == subject.true
         verdict = " :green-badge[:material/check: right]" if right else " :red-badge[:material/close: wrong]"
-    st.markdown(f"**{ui.plain(classes[best])}**, {answer[best]:.1%}{verdict}")
+    st.markdown(f"**{ui.plain(classes[best])}**, {ui.plain(charts.percent(answer[best]))}{verdict}")
     st.html(charts.prediction_bars(classes, answer, subject.true))
     if len(classes) > 10:
         st.caption(f"The first 10 of {len(classes)} classes.")

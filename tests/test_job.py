@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -630,6 +631,17 @@ def test_what_nobody_foresaw_is_one_sentence_and_a_log(
     assert "Traceback" not in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError])
+def test_too_little_memory_is_one_sentence_with_advice(
+    make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def too_much(*_: Any) -> None:
+        raise error("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(compute, "prepare_device", too_much)
+    assert failure(make_run()) == "There is not enough memory; choose a smaller batch size or width."
+
+
 def test_divergence_is_one_sentence(make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
     from cifar_core.training import Training
 
@@ -715,14 +727,10 @@ def test_a_worker_that_has_said_its_last_word_is_waited_for(
     monkeypatch.setattr(subprocess, "Popen", lambda *what, **__: started.append(what))
     leaving = trained_run.held()
     leaving.__enter__()
-    sleep = time.sleep
-
-    def sleep_then_exit(seconds: float) -> None:
-        sleep(seconds)
-        leaving.__exit__(None, None, None)
-
-    monkeypatch.setattr(time, "sleep", sleep_then_exit)
+    exiting = threading.Timer(0.5, leaving.__exit__, (None, None, None))
+    exiting.start()
     job.launch(trained_run, tiny.cache)
+    exiting.join()
     assert len(started) == 1
 
 

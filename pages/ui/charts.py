@@ -291,7 +291,7 @@ def _curve_spec(title: str, value_format: str) -> dict[str, Any]:
     }
     live = f"datum.series === {names[0]!r}"
     return {
-        "height": 270,
+        "height": 330,
         "encoding": encoding,
         "layer": [
             {
@@ -381,8 +381,8 @@ def feature_map(
         )
     bare: dict[str, Any] = {"visible": False, "showgrid": False, "zeroline": False}
     figure.update_layout(
-        # About as high as a map of this shape gets in a column of a usual screen, and the legend.
-        height=int(np.clip(600 * high / max(wide, 1e-9) + 100, 420, 640)),
+        # As high as a map of this shape gets in a column of a usual screen, and the legend with two or three in a row.
+        height=int(np.clip(600 * high / max(wide, 1e-9), 340, 540)) + 24 + 20 * math.ceil(len(groups) / 2.5),
         margin={"l": 0, "r": 0, "t": 8, "b": 0},
         dragmode="lasso",
         hovermode="closest",
@@ -393,6 +393,15 @@ def feature_map(
         showlegend=True,
     )
     return figure
+
+
+def percent(probability: float) -> str:
+    """A probability that never looks like certainty where it is not."""
+    if 0 < probability < 0.001:
+        return "<0.1%"
+    if 0.999 < probability < 1:
+        return ">99.9%"
+    return f"{probability:.1%}"
 
 
 def prediction_bars(
@@ -418,7 +427,7 @@ def prediction_bars(
             '<div style="margin-bottom:6px"><div style="display:flex;justify-content:space-between;gap:8px">'
             f'<span style="overflow-wrap:anywhere">{f"<b>{name}</b>" if marks else name}'
             f'<span style="opacity:0.75;font-size:0.85em">{" · " + " · ".join(marks) if marks else ""}</span></span>'
-            f'<span style="font-variant-numeric:tabular-nums">{probabilities[k]:.1%}</span></div>'
+            f'<span style="font-variant-numeric:tabular-nums">{html.escape(percent(probabilities[k]))}</span></div>'
             '<div style="height:7px;border-radius:4px;background:rgba(128,128,128,0.18)">'
             f'<div style="height:7px;border-radius:4px;width:{100 * float(probabilities[k]):.2f}%;background:{colour}">'
             "</div></div></div>"

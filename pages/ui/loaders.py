@@ -28,7 +28,7 @@ from pages.ui import charts
 if TYPE_CHECKING:
     from cifar_core.networks import Network
 
-SHOWN_SIDE = 720
+SHOWN_SIDE = 640
 """Pixels of a side of a photo on a page, where it takes at most 480 units: sharp on most screens, quick to send."""
 
 
