@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT, Tiny, tiny_config
 from PIL import Image
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
@@ -26,6 +25,7 @@ from cifar_core.evaluation import Evaluation
 from cifar_core.events import duration
 from cifar_core.networks import load_network, load_tensors
 from cifar_core.runs import Run, create_run, list_runs
+from tests.conftest import ROOT, Tiny, tiny_config
 
 QUICK = [
     *("--model", "single_conv", "--epochs", "2", "--batch-size", "16", "--optimizer", "adam"),

@@ -12,13 +12,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.error import URLError
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, Tiny, drawing, start_event, tiny_config, work
 from PIL import Image
 from torch import Tensor
 
@@ -29,6 +29,7 @@ from cifar_core.events import Boot, End, Epoch, Event, Paused, Progress, Resumed
 from cifar_core.networks import load_network, load_tensors
 from cifar_core.runs import Held, Run, WorkFolder, create_run
 from cifar_core.subsets import split_validation
+from tests.conftest import ROOT, Tiny, drawing, start_event, tiny_config, work
 
 PATIENCE_SECONDS = 120.0
 """Far more than anything here takes on an idle machine."""
@@ -62,6 +63,14 @@ def until_gone(run: WorkFolder) -> None:
 def worker_of(run: WorkFolder) -> int:
     """The process id of the worker that has begun last."""
     return next(event.pid for event in reversed(run.events()) if isinstance(event, Boot))
+
+
+def exists(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def step_of(run: Run) -> int:
@@ -112,9 +121,11 @@ def test_a_started_run_finishes_by_itself_as_it_would_in_this_process(tiny: Tiny
     run = job.start_run(config, runs_root, tiny.cache)
     assert run.state == "starting", "there is no moment at which a started run looks dead"
     until_state(run, "running", "finished")
-    assert worker_of(run) != os.getpid()
+    worker = worker_of(run)
+    assert worker != os.getpid()
     until_state(run, "finished")
     until_gone(run)
+    until(lambda: not exists(worker), "nothing is left of it in the process table")
     assert run.log_tail() == ""
     assert [epoch.epoch for epoch in run.epochs] == [1, 2]
     best = run.best
@@ -724,7 +735,12 @@ def test_a_worker_that_has_said_its_last_word_is_waited_for(
 ) -> None:
     """Starting again at once must not fail because the last worker has not quite exited."""
     started = []
-    monkeypatch.setattr(subprocess, "Popen", lambda *what, **__: started.append(what))
+
+    def start(*what: Any, **_: Any) -> SimpleNamespace:
+        started.append(what)
+        return SimpleNamespace(wait=lambda: 0)
+
+    monkeypatch.setattr(subprocess, "Popen", start)
     leaving = trained_run.held()
     leaving.__enter__()
     exiting = threading.Timer(0.5, leaving.__exit__, (None, None, None))

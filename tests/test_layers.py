@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+
+from tests.conftest import ROOT
 
 CORE = sorted((ROOT / "cifar_core").rglob("*.py"))
 UI = sorted((ROOT / "pages" / "ui").rglob("*.py"))

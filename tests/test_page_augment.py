@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Tiny
 from test_page_data import press, shown_images, texts
 
 from cifar_core.config import FIELDS
@@ -27,6 +26,7 @@ from cifar_core.transforms import (
     normalise,
 )
 from pages.ui import augmenting, batches
+from tests.conftest import Tiny
 
 PAGE = "pages/augment.py"
 

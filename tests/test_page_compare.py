@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import epoch_event, progress_event, start_event
 
 from cifar_core import job
 from cifar_core.evaluation import Evaluation
 from cifar_core.runs import Run
 from pages.ui import comparison
+from tests.conftest import epoch_event, progress_event, start_event
 
 PAGE = "pages/compare.py"
 

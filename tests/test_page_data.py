@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Tiny
 from PIL import Image
 
 from cifar_core import job
@@ -27,6 +26,7 @@ from cifar_core.sources import DataError
 from cifar_core.transforms import normalisation, normalise
 from pages import ui
 from pages.ui import batches, images
+from tests.conftest import Tiny
 
 PAGE = "pages/data.py"
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, epoch_event, progress_event, start_event, tiny_config
 
 from cifar_core import runs
 from cifar_core.config import TrainConfig
 from cifar_core.events import Boot, End, Event, Paused, Resumed, TaskProgress, Waiting, to_line
 from cifar_core.runs import ALIVE, STATES, Held, Run, RunError, WorkFolder, create_run, find_run, list_runs, write_whole
+from tests.conftest import ROOT, epoch_event, progress_event, start_event, tiny_config
 
 BOOT = Boot(pid=1, host="elsewhere")
 

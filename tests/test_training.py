@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import CLASSES, Tiny
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -28,6 +27,7 @@ from cifar_core.networks import load_tensors, save_tensors
 from cifar_core.schedules import learning_rate
 from cifar_core.training import Diverged, Training, material
 from cifar_core.transforms import generator_for
+from tests.conftest import CLASSES, Tiny
 
 CPU = choose("cpu", "float32")
 
