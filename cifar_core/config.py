@@ -52,6 +52,7 @@ def setting(
     unit: str = "",
     choices: Iterable[str] | None = None,
     log: bool = False,
+    live: bool = False,
     used_by: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Any:
     """A field of TrainConfig with what the form, the command line and the README say of it.
@@ -60,6 +61,7 @@ def setting(
         low: Smallest allowed value, included.
         high: Largest allowed value, included.
         log: The value is best chosen on a logarithmic scale.
+        live: The value can be changed while a run trains.
         used_by: Where the setting has an effect, e.g. {"optimizer": ("sgd",)}; elsewhere it is ignored.
     """
     metadata = {
@@ -70,6 +72,7 @@ def setting(
         "unit": unit,
         "choices": tuple(choices) if choices else None,
         "log": log,
+        "live": live,
         "used_by": dict(used_by or {}),
     }
     return field(default=default, metadata=metadata)
@@ -124,14 +127,26 @@ class TrainConfig:
         low=0,
         high=0.9,
         unit="fraction",
+        live=True,
+    )
+
+    initialisation: str = setting(
+        "default",
+        "How the weights of convolutions and linear layers begin: as torch does (default), by He, by Xavier, "
+        "orthogonal, or with convolutions that at first pass their input on (dirac).",
+        "Model",
+        choices=("default", "he", "xavier", "orthogonal", "dirac"),
     )
 
     epochs: int = setting(10, "How often the network sees the whole training split.", "Optimiser", low=1, high=1000)
     batch_size: int = setting(
-        128, "Images in one training step.", "Optimiser", low=2, high=4096, unit="images", log=True
+        128, "Images in one training step.", "Optimiser", low=2, high=4096, unit="images", log=True, live=True
     )
     optimizer: str = setting(
-        "sgd", "The rule that turns gradients into steps.", "Optimiser", choices=("sgd", "adam", "adamw")
+        "sgd",
+        "The rule that turns gradients into steps.",
+        "Optimiser",
+        choices=("sgd", "adam", "adamw", "adagrad", "rmsprop", "muon"),
     )
     momentum: float = setting(
         0.9,
@@ -139,26 +154,69 @@ class TrainConfig:
         "Optimiser",
         low=0,
         high=0.999,
-        used_by={"optimizer": ("sgd",)},
+        used_by={"optimizer": ("sgd", "rmsprop", "muon")},
+        live=True,
     )
     nesterov: bool = setting(
-        True, "Look ahead along the momentum (Nesterov).", "Optimiser", used_by={"optimizer": ("sgd",)}
+        True, "Look ahead along the momentum (Nesterov).", "Optimiser", used_by={"optimizer": ("sgd", "muon")}
     )
     weight_decay: float = setting(
-        5e-4, "Strength of the pull of the weights towards zero (L2).", "Optimiser", low=0, high=0.1, log=True
+        5e-4,
+        "Strength of the pull of the weights towards zero (L2).",
+        "Optimiser",
+        low=0,
+        high=0.1,
+        log=True,
+        live=True,
+    )
+    l1: float = setting(
+        0.0,
+        "Strength of a constant pull of every weight towards zero (L1), which makes small ones vanish.",
+        "Optimiser",
+        low=0,
+        high=0.01,
+        log=True,
+        live=True,
+    )
+    clip_norm: float = setting(
+        0.0,
+        "Longest gradient that is followed as it is; longer ones are shortened to it. 0 clips none.",
+        "Optimiser",
+        low=0,
+        high=100,
+        log=True,
+        live=True,
+    )
+    ema: float = setting(
+        0.0,
+        "Share of the old average that each step keeps in a running average of the weights, which is then what is "
+        "validated and kept as best. 0 averages nothing.",
+        "Optimiser",
+        low=0,
+        high=0.9999,
+        unit="fraction",
+    )
+    stop_patience: int = setting(
+        0,
+        "Epochs without a better validation loss after which the training stops by itself. 0 lets it run to the end.",
+        "Optimiser",
+        low=0,
+        high=100,
+        unit="epochs",
+        live=True,
     )
     label_smoothing: float = setting(
-        0.0, "Share of the target probability that is spread over all classes.", "Optimiser", low=0, high=0.5
+        0.0, "Share of the target probability that is spread over all classes.", "Optimiser", low=0, high=0.5, live=True
     )
 
     learning_rate: float = setting(
-        0.1, "Size of the steps; with one-cycle its peak.", "Learning rate", low=1e-6, high=10, log=True
+        0.1, "Size of the steps; with one-cycle its peak.", "Learning rate", low=1e-6, high=10, log=True, live=True
     )
     schedule: str = setting(
         "one_cycle",
         "How the learning rate changes during the training.",
         "Learning rate",
-        choices=("constant", "step", "cosine", "one_cycle", "plateau"),
+        choices=("constant", "step", "cosine", "one_cycle", "plateau", "exponential"),
     )
     warmup_fraction: float = setting(
         0.25,
@@ -167,6 +225,15 @@ class TrainConfig:
         low=0,
         high=0.9,
         used_by={"schedule": ("one_cycle",)},
+    )
+    warmup_epochs: float = setting(
+        0.0,
+        "Epochs during which the learning rate rises to what the schedule says.",
+        "Learning rate",
+        low=0,
+        high=50,
+        unit="epochs",
+        used_by={"schedule": ("constant", "step", "cosine", "plateau", "exponential")},
     )
     step_epochs: int = setting(
         30,
@@ -195,8 +262,17 @@ class TrainConfig:
         used_by={"schedule": ("step", "plateau")},
     )
 
+    decay: float = setting(
+        0.95,
+        "Factor of the learning rate from one epoch to the next.",
+        "Learning rate",
+        low=0.1,
+        high=1,
+        used_by={"schedule": ("exponential",)},
+    )
+
     flip: float = setting(
-        0.5, "Probability that a training image is mirrored left to right.", "Augmentation", low=0, high=1
+        0.5, "Probability that a training image is mirrored left to right.", "Augmentation", low=0, high=1, live=True
     )
     crop_padding: int = setting(
         4,
@@ -205,12 +281,42 @@ class TrainConfig:
         low=0,
         high=16,
         unit="pixels",
+        live=True,
     )
     rotation: float = setting(
-        0.0, "Largest angle of a random rotation to either side.", "Augmentation", low=0, high=180, unit="degrees"
+        0.0,
+        "Largest angle of a random rotation to either side.",
+        "Augmentation",
+        low=0,
+        high=180,
+        unit="degrees",
+        live=True,
     )
     cutout: int = setting(
-        0, "Side of a square that is blanked at a random place.", "Augmentation", low=0, high=32, unit="pixels"
+        0,
+        "Side of a square that is blanked at a random place.",
+        "Augmentation",
+        low=0,
+        high=32,
+        unit="pixels",
+        live=True,
+    )
+    mixup: float = setting(
+        0.0,
+        "Evenness of blending two images and their labels (alpha of MixUp): 0 blends none, 1 blends any share.",
+        "Augmentation",
+        low=0,
+        high=2,
+        live=True,
+    )
+    cutmix: float = setting(
+        0.0,
+        "Evenness of pasting a part of one image into another, labels in proportion (alpha of CutMix): 0 pastes none, "
+        "1 pastes any size.",
+        "Augmentation",
+        low=0,
+        high=2,
+        live=True,
     )
 
     seed: int = setting(
@@ -241,6 +347,11 @@ class TrainConfig:
         if MODELS[self.model].pretrained and self.width != 1:
             raise ValueError(
                 f"width must be 1 for {self.model}, whose pretrained weights have one size, but is {self.width:g}."
+            )
+        if MODELS[self.model].pretrained and self.initialisation != "default":
+            raise ValueError(
+                f"initialisation must be default for {self.model}, whose weights are pretrained, "
+                f"but is {self.initialisation}."
             )
 
     def to_json(self) -> str:
@@ -283,6 +394,19 @@ class TrainConfig:
         """Whether the setting has an effect beside the other settings, e.g. momentum only with SGD."""
         used_by = FIELDS[name].metadata["used_by"]
         return all(getattr(self, other) in values for other, values in used_by.items())
+
+    def changed(self, values: Mapping[str, Any]) -> TrainConfig:
+        """The settings with some changed as a run that trains can change them.
+
+        Raises:
+            ValueError: A setting is unknown, cannot be changed while a run trains, or its value is bad.
+        """
+        for name in values:
+            if name not in FIELD_TYPES:
+                raise ValueError(f"There is no setting {name!r}{_nearest(name, FIELD_TYPES)}")
+            if not FIELDS[name].metadata["live"]:
+                raise ValueError(f"{name} cannot be changed while a run trains; start or fork a run for that.")
+        return dataclasses.replace(self, **values)
 
 
 FIELDS = {f.name: f for f in dataclasses.fields(TrainConfig)}

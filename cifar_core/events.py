@@ -99,6 +99,25 @@ class Epoch(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Changed(Event):
+    """Settings that were changed while the run trained; in force from this step on."""
+
+    kind: ClassVar[str] = "changed"
+    epoch: float
+    step: int
+    values: dict[str, Any]
+    before: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refused(Event):
+    """Something that was asked of the run and cannot be done; `message` says why in one sentence."""
+
+    kind: ClassVar[str] = "refused"
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Paused(Event):
     kind: ClassVar[str] = "paused"
 
@@ -131,7 +150,8 @@ class TaskProgress(Event):
 
 
 _KINDS: dict[str, type[Event]] = {
-    event.kind: event for event in (Boot, Waiting, Start, Progress, Epoch, Paused, Resumed, End, TaskProgress)
+    event.kind: event
+    for event in (Boot, Waiting, Start, Progress, Epoch, Changed, Refused, Paused, Resumed, End, TaskProgress)
 }
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cifar_core.config import TrainConfig
-from cifar_core.events import Boot, End, Epoch, Event, Paused, Resumed, Start, TaskProgress, Waiting
+from cifar_core.events import Boot, End, Epoch, Event, Paused, Refused, Resumed, Start, TaskProgress, Waiting
 from cifar_core.runs import Held, Run, RunError, WorkFolder, create_run, list_runs, read_json, write_whole
 
 if TYPE_CHECKING:
@@ -255,7 +255,7 @@ def _set_up(run: Run, cache: Path, compute: Compute) -> tuple[Training, DataSet]
 
     from cifar_core.compute import prepare_device
     from cifar_core.datasets import open_dataset
-    from cifar_core.models import create
+    from cifar_core.models import create, initialise
     from cifar_core.networks import load_tensors
     from cifar_core.training import Training, material
 
@@ -276,7 +276,8 @@ def _set_up(run: Run, cache: Path, compute: Compute) -> tuple[Training, DataSet]
         dropout=config.dropout,
         pretrained=not last.exists(),
     )
-    training = Training(config, model, material(config, data, compute.device), compute)
+    initialise(model, config.initialisation)
+    training = Training(config, model, material(config, data, compute.device), compute, run.plan)
     if last.exists():
         tensors, metadata = load_tensors(last)
         training.restore(tensors, metadata.get("training", {}))
@@ -286,12 +287,17 @@ def _set_up(run: Run, cache: Path, compute: Compute) -> tuple[Training, DataSet]
 def _steered(run: Run, training: Training, data: DataSet) -> Iterator[Event]:
     """Train, keep checkpoints, and do what is asked through the run's control folder."""
     kept = training.step
+    yield from _change(run, training)
     for event in training.events():
         yield _said(run, event)
         if isinstance(event, Epoch):
             # After its event: a worker that dies in between repeats the epoch and says the same again.
             if event.best:
                 _keep(run, training, data, "best")
+            _keep(run, training, data, "last")
+            kept = training.step
+        yield from _change(run, training)
+        if run.taken("save") is not None:
             _keep(run, training, data, "last")
             kept = training.step
         if run.requested("pause") and not run.requested("stop"):
@@ -309,10 +315,21 @@ def _steered(run: Run, training: Training, data: DataSet) -> Iterator[Event]:
             yield _said(run, End(outcome="stopped", message=message, epoch=training.epoch, step=training.step))
             return
     best = run.best
-    message = f"Finished {training.config.epochs} epochs"
+    message = f"Finished {round(training.epoch)} epochs"
+    if training.has_stalled:
+        message += f", as the validation loss was no better for {training.config.stop_patience}"
     if best:
         message += f"; best validation accuracy {best.validation_accuracy:.2%} in epoch {best.epoch}"
     yield _said(run, End(outcome="finished", message=message + ".", epoch=training.epoch, step=training.step))
+
+
+def _change(run: Run, training: Training) -> Iterator[Event]:
+    """Hand on what was asked to be changed; the training says so itself once it is in force."""
+    if (wanted := run.taken("change")) is not None:
+        try:
+            training.change(wanted)
+        except (ValueError, TypeError) as error:
+            yield _said(run, Refused(message=str(error)))
 
 
 def _keep(run: Run, training: Training, data: DataSet, name: str) -> None:
@@ -337,7 +354,7 @@ def _keep(run: Run, training: Training, data: DataSet, name: str) -> None:
         data_fingerprint=data.info.fingerprint,
     )
     if name == "best":
-        tensors = model_tensors(training.model)
+        tensors = model_tensors(training.judged)
     else:
         metadata["training"] = counters
     save_tensors(run.path / "checkpoints" / f"{name}.safetensors", tensors, metadata)

@@ -15,7 +15,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from typing import Any
 from cifar_core.config import TrainConfig
 from cifar_core.events import (
     Boot,
+    Changed,
     End,
     Epoch,
     Event,
@@ -109,11 +110,15 @@ class WorkFolder:
         """All events so far. Only what is new since the last call is read; readers in all threads share that."""
         return _LOGS.read(self.path / "events.jsonl")
 
-    def request(self, name: str) -> None:
-        """Ask the worker for something, e.g. `stop`; asking twice is asking once."""
+    def request(self, name: str, values: Mapping[str, Any] | None = None) -> None:
+        """Ask the worker for something, e.g. `stop`; asking twice is asking once.
+
+        Args:
+            values: What exactly is wanted; JSON.
+        """
         control = self.path / "control"
         control.mkdir(exist_ok=True)
-        (control / name).touch()
+        write_whole(control / name, json.dumps(dict(values or {})).encode())
 
     def withdraw(self, name: str) -> None:
         """Take a request back."""
@@ -121,6 +126,18 @@ class WorkFolder:
 
     def requested(self, name: str) -> bool:
         return (self.path / "control" / name).exists()
+
+    def taken(self, name: str) -> dict[str, Any] | None:
+        """What was asked under this name, which is thereby withdrawn; None where nothing was."""
+        path = self.path / "control" / name
+        if not path.exists():
+            return None
+        # Moved away first: what is asked from here on is another request.
+        mine = path.with_name(f".{name}.taken")
+        with suppress(OSError):
+            path.replace(mine)
+            return read_json(mine) or {}
+        return None
 
     @property
     def last_end(self) -> End | None:
@@ -238,6 +255,43 @@ class Run(WorkFolder):
         return list({event.epoch: event for event in self.events() if isinstance(event, Epoch)}.values())
 
     @property
+    def changes(self) -> list[Changed]:
+        """What was changed while it trained, in order; after a resume from a checkpoint, the later record counts."""
+        kept: list[Changed] = []
+        for event in self.events():
+            if isinstance(event, Start):
+                kept = [change for change in kept if change.step < event.step]
+            elif isinstance(event, Changed):
+                kept.append(event)
+        return kept
+
+    @property
+    def settings(self) -> TrainConfig:
+        """The settings in force: what was asked for, with what was changed since.
+
+        Raises:
+            RunError: The settings cannot be read.
+        """
+        values: dict[str, Any] = {}
+        for change in self.changes:
+            values.update(change.values)
+        try:
+            return self.config.changed(values)
+        except (ValueError, TypeError) as error:
+            raise RunError(f"The changes of run {self.id} cannot be read: {error}") from None
+
+    @property
+    def plan(self) -> dict[int, dict[str, Any]]:
+        """Changes to be made by the step from which they are in force: of the run this one repeats, and its own that
+        lie behind its last checkpoint."""
+        steps: dict[int, dict[str, Any]] = {}
+        for step, values in read_json(self.path / "plan.json") or []:
+            steps.setdefault(int(step), {}).update(values)
+        for change in self.changes:
+            steps.setdefault(change.step, {}).update(change.values)
+        return steps
+
+    @property
     def best(self) -> Epoch | None:
         """The epoch with the highest validation accuracy, the earliest of equals."""
         return max(self.epochs, key=lambda epoch: epoch.validation_accuracy, default=None)
@@ -298,8 +352,11 @@ class Run(WorkFolder):
             raise RunError(f"Run {self.id} cannot be deleted: {error.strerror}.") from None
 
 
-def create_run(config: TrainConfig, root: Path) -> Run:
+def create_run(config: TrainConfig, root: Path, changes: Sequence[Changed] = ()) -> Run:
     """Make the folder of a new run; it appears whole, with its settings in it.
+
+    Args:
+        changes: What is to be changed while it trains, to repeat a run that was steered by hand.
 
     Raises:
         RunError: The folder cannot be written.
@@ -315,6 +372,8 @@ def create_run(config: TrainConfig, root: Path) -> Run:
         (made / "checkpoints").mkdir(parents=True)
         (made / "control").mkdir()
         write_whole(made / "config.json", config.to_json().encode())
+        if changes:
+            write_whole(made / "plan.json", json.dumps([[c.step, c.values] for c in changes]).encode())
         made.rename(root / run_id)
     except OSError as error:
         if made:

@@ -18,9 +18,10 @@ def learning_rate(
 ) -> float:
     """The learning rate of one training step.
 
-    The values are those of torch's StepLR and CosineAnnealingLR (towards 0 at the end of the training), of OneCycleLR
-    (Smith and Topin, 2018; cosine annealing, without its cycling of the momentum) and of
-    ReduceLROnPlateau(mode="min", threshold=1e-4, eps=0).
+    The values are those of torch's StepLR, ExponentialLR and CosineAnnealingLR (towards 0 at the end of the training),
+    of OneCycleLR (Smith and Topin, 2018; cosine annealing, without its cycling of the momentum) and of
+    ReduceLROnPlateau(mode="min", threshold=1e-4, eps=0). All but one-cycle, which has a rise of its own, are multiplied
+    by a linear warm-up (Goyal et al., 2017) that reaches 1 after `warmup_epochs`.
 
     Args:
         step: Training steps done before this one, in [0, epochs * steps_per_epoch).
@@ -28,17 +29,21 @@ def learning_rate(
     """
     peak = config.learning_rate
     total = config.epochs * steps_per_epoch
+    if config.schedule == "one_cycle":
+        top = max(config.warmup_fraction * total - 1, 0)
+        if step <= top and top > 0:
+            return peak * _cosine(ONE_CYCLE_START, 1, step / top)
+        # A single step has no way down.
+        return peak * _cosine(1, ONE_CYCLE_END, (step - top) / (total - 1 - top) if total > 1 else 0)
+    warmup_steps = config.warmup_epochs * steps_per_epoch
+    peak *= min((step + 1) / warmup_steps, 1) if warmup_steps > 0 else 1
     match config.schedule:
         case "step":
             return peak * config.gamma ** (step // steps_per_epoch // config.step_epochs)
+        case "exponential":
+            return peak * config.decay ** (step // steps_per_epoch)
         case "cosine":
             return peak * (1 + math.cos(math.pi * step / total)) / 2
-        case "one_cycle":
-            top = max(config.warmup_fraction * total - 1, 0)
-            if step <= top and top > 0:
-                return peak * _cosine(ONE_CYCLE_START, 1, step / top)
-            # A single step has no way down.
-            return peak * _cosine(1, ONE_CYCLE_END, (step - top) / (total - 1 - top) if total > 1 else 0)
         case "plateau":
             return peak * config.gamma ** _reductions(validation_losses, config.patience)
     return peak

@@ -6,9 +6,11 @@ counters has to be kept to go on from any step, and a resumed training repeats t
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,17 +20,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cifar_core.compute import Compute
-from cifar_core.config import TrainConfig
+from cifar_core.config import FIELDS, TrainConfig
 from cifar_core.datasets import DataSet
-from cifar_core.events import Epoch, Progress
+from cifar_core.events import Changed, Epoch, Progress
 from cifar_core.models import Classifier
 from cifar_core.networks import PREFIX, model_tensors
+from cifar_core.optimisers import optimiser, pulled_to_zero, slots
 from cifar_core.schedules import learning_rate
 from cifar_core.subsets import split_validation, subset_indices
-from cifar_core.transforms import Augmentation, augment, generator_for, normalisation, normalise
+from cifar_core.transforms import Augmentation, Mixed, augment, generator_for, mix, normalisation, normalise
 
 PROGRESS_SECONDS = 0.5
 VALIDATION_BATCH = 500
+
+TRAINED = "trained."
+"""What the names of the weights in training start with, where a running average of them is what counts."""
 
 
 class Diverged(ArithmeticError):
@@ -91,14 +97,24 @@ class Training:
 
     Args:
         model: Is moved to the device and trained in place.
+        planned: Changes of settings by the step from which they are in force, to repeat what was once done by hand.
     """
 
-    def __init__(self, config: TrainConfig, model: Classifier, images: Material, compute: Compute) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        model: Classifier,
+        images: Material,
+        compute: Compute,
+        planned: Mapping[int, Mapping[str, Any]] | None = None,
+    ) -> None:
         self.config = config
         self.images = images
         self.compute = compute
         self.model = model.to(compute.device).to(memory_format=compute.memory_format)
-        self.optimizer = _optimizer(config, model)
+        self.optimizer = optimiser(config, model)
+        self.average = copy.deepcopy(self.model).requires_grad_(False) if config.ema else None
+        """Running average of the weights, where one is asked for: what is validated and kept as best."""
         self.scaler = compute.grad_scaler()
         count = len(images.train_labels)
         batch = min(config.batch_size, count)
@@ -112,13 +128,55 @@ class Training:
         """Loss and hits, summed over the images of this epoch so far."""
         self._seen = 0
         self._validation_seconds = 0.0
+        self._planned = dict(planned or {})
+        self._wanted: dict[str, Any] = {}
+
+    @property
+    def judged(self) -> Classifier:
+        """The network that is validated and kept as best."""
+        return self.average or self.model
+
+    @property
+    def has_stalled(self) -> bool:
+        """Whether the validation loss has not become better for longer than the settings have patience."""
+        losses, patience = self.validation_losses, self.config.stop_patience
+        return bool(patience and losses and len(losses) - 1 - losses.index(min(losses)) >= patience)
 
     @property
     def epoch(self) -> float:
         """Epochs done, with a fraction."""
         return self.step / self.steps_per_epoch
 
-    def events(self) -> Iterator[Progress | Epoch]:
+    def change(self, values: Mapping[str, Any]) -> None:
+        """Ask for other settings, in force from the next step on; an event will say so.
+
+        Raises:
+            ValueError: A setting is unknown, cannot be changed while a run trains, or its value is bad.
+        """
+        self.config.changed({**self._wanted, **values})
+        if values.get("epochs", math.inf) < math.ceil(self.epoch):
+            raise ValueError(f"epochs must be at least {math.ceil(self.epoch)}, as the run is in that epoch already.")
+        self._wanted.update(values)
+
+    def _changes(self) -> Iterator[Changed]:
+        values = {**self._planned.pop(self.step, {}), **self._wanted}
+        self._wanted = {}
+        before = {name: getattr(self.config, name) for name in values}
+        if values == before:
+            return
+        self.config = self.config.changed(values)
+        self._put_in_force()
+        yield Changed(step=self.step, epoch=self.epoch, values=values, before=before)
+
+    def _put_in_force(self) -> None:
+        """Bring model and optimiser in line with the settings; the learning rate follows at each step."""
+        self.model.set_dropout(self.config.dropout or 0.0)
+        for group in self.optimizer.param_groups:
+            group["weight_decay"] = self.config.weight_decay
+            if "momentum" in group:
+                group["momentum"] = self.config.momentum
+
+    def events(self) -> Iterator[Progress | Epoch | Changed]:
         """Train to the last epoch, yielding a sign of life about twice a second and a summary after each epoch.
 
         The caller stops by not asking for the next event, and pauses by asking later: time between two events is not
@@ -127,7 +185,8 @@ class Training:
         Raises:
             Diverged: The training or the validation loss is not finite.
         """
-        while len(self.validation_losses) < self.config.epochs:
+        yield from self._changes()
+        while len(self.validation_losses) < self.config.epochs and not self.has_stalled:
             seconds, epoch = self.seconds, self.epoch
             # A training that was stopped during a validation has its steps behind it.
             if self.step < (len(self.validation_losses) + 1) * self.steps_per_epoch:
@@ -135,21 +194,23 @@ class Training:
             images = (self.epoch - epoch) * len(self.images.train_labels)
             yield from self._validate(images / (self.seconds - seconds) if images else 0.0)
 
-    def _train_epoch(self) -> Iterator[Progress]:
-        config, images = self.config, self.images
-        how = Augmentation.from_config(config)
+    def _train_epoch(self) -> Iterator[Progress | Changed]:
+        images, seed = self.images, self.config.seed
         epoch, first = divmod(self.step, self.steps_per_epoch)
         count = len(images.train_labels)
-        order = torch.randperm(count, generator=generator_for(config.seed, -1 - epoch, torch.device("cpu")))
-        batches = order.to(self.compute.device).split(min(config.batch_size, count))
+        order = torch.randperm(count, generator=generator_for(seed, -1 - epoch))
+        batches = order.to(self.compute.device).split(min(self.config.batch_size, count))
         self.model.train()
         since, before = time.perf_counter(), self._totals()
         for chosen in batches[first : self.steps_per_epoch]:
-            draws = generator_for(config.seed, self.step, self.compute.device)
+            yield from self._changes()
+            config = self.config
+            draws = generator_for(seed, self.step)
             # Dropout draws from the device's own generator.
             torch.manual_seed(draws.initial_seed() & 0x7FFF_FFFF)
-            batch = normalise(augment(images.train_images[chosen], how, draws), images.mean, images.std)
-            self._learn(batch, images.train_labels[chosen])
+            batch = augment(images.train_images[chosen], Augmentation.from_config(config), draws)
+            mixed = mix(batch, images.train_labels[chosen], config.mixup, config.cutmix, draws)
+            self._learn(normalise(mixed.images, images.mean, images.std), mixed)
             self.step += 1
             elapsed = time.perf_counter() - since
             if elapsed >= PROGRESS_SECONDS or self.step == 1:
@@ -161,22 +222,45 @@ class Training:
         self._totals()  # Waits for the device, so that the clock tells the truth.
         self.seconds += time.perf_counter() - since
 
-    def _learn(self, batch: Tensor, labels: Tensor) -> None:
+    def _learn(self, batch: Tensor, mixed: Mixed) -> None:
+        config = self.config
         rate = learning_rate(self.config, self.step, self.steps_per_epoch, self.validation_losses)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with self.compute.autocast():
             logits = self.model(batch.contiguous(memory_format=self.compute.memory_format))
         # Cross-entropy in float32: its logarithms lose too much in 16 bits.
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.config.label_smoothing)
+        loss = mixed.mean(
+            lambda labels: F.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
+        )
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
+        if config.l1 or config.clip_norm:
+            self.scaler.unscale_(self.optimizer)
+        if config.l1:
+            pulled_to_zero(self.model.parameters(), config.l1)
+        if config.clip_norm:
+            nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        if self.average:
+            self._take_in_average()
+        count = len(batch)
         with torch.no_grad():
-            self._sums[0] += loss * len(labels)
-            self._sums[1] += (logits.argmax(1) == labels).sum()
-        self._seen += len(labels)
+            self._sums[0] += loss * count
+            self._sums[1] += mixed.mean(lambda labels: (logits.argmax(1) == labels).float().mean()) * count
+        self._seen += count
+
+    def _take_in_average(self) -> None:
+        """Move the running average towards the weights; at first quickly, as it begins with untrained ones."""
+        assert self.average is not None
+        share = 1 - min(self.config.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for old, new in zip(self.average.state_dict().values(), self.model.state_dict().values(), strict=True):
+                if old.is_floating_point():
+                    old.lerp_(new, share)
+                else:
+                    old.copy_(new)
 
     def _totals(self) -> tuple[float, float, int]:
         """Loss, hits and images of this epoch so far."""
@@ -195,7 +279,7 @@ class Training:
         began, away = time.perf_counter(), 0.0
         loss = torch.zeros((), device=self.compute.device)
         hits = torch.zeros((), device=self.compute.device)
-        self.model.eval()
+        judged = self.judged.eval()
         shown = began
         pairs = zip(
             images.validation_images.split(VALIDATION_BATCH),
@@ -205,7 +289,7 @@ class Training:
         for batch, labels in pairs:
             with torch.inference_mode(), self.compute.autocast():
                 ready = normalise(batch, images.mean, images.std)
-                logits = self.model(ready.contiguous(memory_format=self.compute.memory_format)).float()
+                logits = judged(ready.contiguous(memory_format=self.compute.memory_format)).float()
                 loss += F.cross_entropy(logits, labels, reduction="sum")
                 hits += (logits.argmax(1) == labels).sum()
             now = time.perf_counter()
@@ -261,14 +345,18 @@ class Training:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """All that is needed to go on from here: tensors by name, and counters that JSON can hold."""
-        tensors = model_tensors(self.model)
-        for index, slots in self.optimizer.state_dict()["state"].items():
-            for name, value in slots.items():
+        # What a reader of the file takes for the network are the weights that were validated.
+        tensors = model_tensors(self.judged)
+        if self.average:
+            tensors |= {TRAINED + name: tensor for name, tensor in self.model.state_dict().items()}
+        for index, remembered in self.optimizer.state_dict()["state"].items():
+            for name, value in remembered.items():
                 if value is not None:
                     tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value)
         tensors["sums"] = self._sums
         counters = {
             "step": self.step,
+            "config": dataclasses.asdict(self.config),
             "seen": self._seen,
             "seconds": self.seconds,
             "best_accuracy": self.best_accuracy,
@@ -284,21 +372,31 @@ class Training:
             ValueError: The state is of another model or optimiser.
         """
         try:
-            self.model.load_state_dict(
-                {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items() if name.startswith(PREFIX)}
+            # What an older version wrote has no changes.
+            changed = counters.get("config", {})
+            self.config = self.config.changed(
+                {name: changed[name] for name, field in FIELDS.items() if field.metadata["live"] and name in changed}
             )
+            self._put_in_force()
+            pairs = [(self.judged, PREFIX)] + ([(self.model, TRAINED)] if self.average else [])
+            for model, prefix in pairs:
+                kept = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+                model.load_state_dict(kept)
             parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-            slots: dict[int, dict[str, Tensor]] = {}
+            remembered: dict[int, dict[str, Tensor]] = {}
             for name, tensor in tensors.items():
                 if name.startswith("optimizer."):
                     _, index, slot = name.split(".", 2)
                     # Fused optimisers go through the memory of weight and slot side by side: both need one order.
                     laid_out = torch.empty_like(parameters[int(index)]).copy_(tensor) if tensor.dim() else tensor
-                    slots.setdefault(int(index), {})[slot] = laid_out
-            wanted = _slots(self.config) if counters["step"] else set()
-            if any(slots.get(index, {}).keys() != wanted for index in range(len(parameters))):
-                raise ValueError("its steps are of another optimiser")
-            self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
+                    remembered.setdefault(int(index), {})[slot] = laid_out
+            known = slots(self.config)
+            for i in range(len(parameters)) if counters["step"] else ():
+                there = remembered.get(i, {}).keys()
+                # SGD without momentum remembers nothing.
+                if not there <= known or (not there and self.config.optimizer != "sgd"):
+                    raise ValueError("its steps are of another optimiser")
+            self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": remembered})
             self._sums.copy_(tensors["sums"])
             self.step = int(counters["step"])
             self._seen = int(counters["seen"])
@@ -313,21 +411,3 @@ class Training:
             else:
                 why = f"it has no {error}" if isinstance(error, LookupError) else f"{error}"
             raise ValueError(f"The checkpoint does not fit the settings of the run: {why}.") from error
-
-
-def _slots(config: TrainConfig) -> set[str]:
-    """What an optimiser remembers for each parameter once it has made a step."""
-    if config.optimizer == "sgd":
-        return {"momentum_buffer"} if config.momentum > 0 else set()
-    return {"step", "exp_avg", "exp_avg_sq"}
-
-
-def _optimizer(config: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:
-    shared: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay, "fused": True}
-    match config.optimizer:
-        case "adam":
-            return torch.optim.Adam(model.parameters(), **shared)
-        case "adamw":
-            return torch.optim.AdamW(model.parameters(), **shared)
-    nesterov = config.nesterov and config.momentum > 0
-    return torch.optim.SGD(model.parameters(), momentum=config.momentum, nesterov=nesterov, **shared)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -170,6 +170,73 @@ def _cut_out(images: Tensor, centre: Tensor, side: int) -> Tensor:
     return images.masked_fill_((inside_rows[:, :, None] & inside_columns[:, None, :])[:, None], CUTOUT_GREY)
 
 
+@dataclass(frozen=True)
+class Mixed:
+    """Images of which each may hold some of another one, with the labels of both.
+
+    Args:
+        images: (B, 3, H, W) float32.
+        labels: (B,) int64.
+        others: (B,) int64, labels of what was mixed in.
+        share: Of `labels` in the target, in [0, 1]; 1 where nothing was mixed.
+    """
+
+    images: Tensor
+    labels: Tensor
+    others: Tensor
+    share: float
+
+    def mean(self, figure: Callable[[Tensor], Tensor]) -> Tensor:
+        """A figure that depends on the labels, weighted over both kinds of label."""
+        if self.share == 1:
+            return figure(self.labels)
+        return self.share * figure(self.labels) + (1 - self.share) * figure(self.others)
+
+
+def mix(images: Tensor, labels: Tensor, mixup: float, cutmix: float, generator: torch.Generator) -> Mixed:
+    """Blend each image with another one of its batch (MixUp: Zhang et al., 2018), or paste a rectangle of the other
+    into it (CutMix: Yun et al., 2019, where the labels' share is that of the area); a coin chooses where both are on.
+
+    One share is drawn for the batch from Beta(alpha, alpha), as in both papers' own programs.
+
+    Args:
+        images: (B, 3, H, W) float.
+        labels: (B,) int64.
+        mixup: Its alpha, at least 0; 0 is off.
+        cutmix: Likewise.
+        generator: On the CPU.
+    """
+    if not (mixup or cutmix):
+        return Mixed(images, labels, labels, 1.0)
+    pasting = bool(cutmix) and (not mixup or torch.rand((), generator=generator).item() < 0.5)
+    alpha = cutmix if pasting else mixup
+    share = _beta(alpha, generator)
+    partner = torch.randperm(len(images), generator=generator).to(images.device)
+    others = labels[partner]
+    if not pasting:
+        return Mixed(images.lerp(images[partner], 1 - share), labels, others, share)
+    height, width = images.shape[-2:]
+    side = math.sqrt(1 - share)
+    row, column = (int(torch.randint(size, (), generator=generator)) for size in (height, width))
+    down, right = round(height * side / 2), round(width * side / 2)
+    top, bottom = max(row - down, 0), min(row + down, height)
+    left, end = max(column - right, 0), min(column + right, width)
+    pasted = images.clone()
+    pasted[..., top:bottom, left:end] = images[partner][..., top:bottom, left:end]
+    return Mixed(pasted, labels, others, 1 - (bottom - top) * (end - left) / (height * width))
+
+
+def _beta(alpha: float, generator: torch.Generator) -> float:
+    """A number from Beta(alpha, alpha): the share of one of two gammas, with a generator as torch's Beta has none.
+
+    In logarithms, and through Gamma(alpha) = Gamma(alpha + 1) U^(1 / alpha) (Marsaglia and Tsang, 2000): of a small
+    alpha both gammas are below all floats, and their shares would be even.
+    """
+    larger = torch._standard_gamma(torch.full((2,), alpha + 1, dtype=torch.float64), generator=generator)
+    uniform = 1 - torch.rand(2, dtype=torch.float64, generator=generator)
+    return float((larger.log() + uniform.log() / max(alpha, 1e-300)).softmax(0)[0])
+
+
 def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """Scale each channel to what a network is fed.
 
@@ -206,14 +273,15 @@ def normalisation(kind: str, mean: Sequence[float], std: Sequence[float]) -> tup
     raise ValueError(f"normalisation must be one of statistics, half, unit, but is {kind!r}.")
 
 
-def generator_for(seed: int, step: int, device: torch.device | str = "cpu") -> torch.Generator:
+def generator_for(seed: int, step: int) -> torch.Generator:
     """The source of chance of one training step: a function of seed and step alone, so a resumed run repeats itself.
+
+    It is on the CPU whatever the images are on: every device has its own random numbers, and a seed shall mean the same
+    on each.
 
     Args:
         seed: Of the run.
         step: Counted from 0; other purposes may take negative numbers.
-        device: Of the images. The generator is on the CPU all the same: every device has its own random numbers, and
-            a seed shall mean the same on each.
     """
     # The generator keeps only the low 32 bits of its seed, so neighbouring pairs must differ there in every bit.
     return torch.Generator().manual_seed(_mixed(_mixed(seed) ^ step))

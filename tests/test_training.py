@@ -566,7 +566,7 @@ def test_looking_at_the_state_does_not_change_a_training(
         {"model": "guide_cnn"},
         {"width": 0.25},
         {"optimizer": "adam"},
-        {"momentum": 0.0},
+        {"optimizer": "adam", "momentum": 0.0},
     ],
 )
 def test_a_state_of_another_model_or_optimiser_is_refused(data: DataSet, other: dict[str, Any]) -> None:

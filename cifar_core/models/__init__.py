@@ -155,6 +155,37 @@ def create(
     return model
 
 
+def initialise(model: nn.Module, how: str) -> None:
+    """Begin the weights of convolutions and linear layers anew, and their biases at 0; "default" leaves torch's.
+
+    Args:
+        how: "he" (He et al., 2015, normal, fan-out for convolutions as in ResNet), "xavier" (Glorot and Bengio, 2010,
+            uniform), "orthogonal" (Saxe et al., 2014), or "dirac": as many channels as a convolution takes are passed
+            on unchanged (Jordan, 2024), the further ones and linear layers begin as torch does.
+
+    Raises:
+        ValueError: There is no such way.
+    """
+    if how not in ("default", "he", "xavier", "orthogonal", "dirac"):
+        raise ValueError(f"initialisation must be default, he, xavier, orthogonal or dirac, but is {how!r}.")
+    for layer in model.modules():
+        if how == "default" or not isinstance(layer, nn.Conv2d | nn.Linear):
+            continue
+        if how == "he":
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            else:
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        elif how == "xavier":
+            nn.init.xavier_uniform_(layer.weight)
+        elif how == "orthogonal":
+            nn.init.orthogonal_(layer.weight)
+        elif isinstance(layer, nn.Conv2d):
+            nn.init.dirac_(layer.weight.data[: layer.weight.shape[1]])
+        if layer.bias is not None and (how != "dirac" or isinstance(layer, nn.Conv2d)):
+            nn.init.zeros_(layer.bias)
+
+
 class WeightsUnavailable(ConnectionError):
     """Published weights could not be fetched or read."""
 
