@@ -138,9 +138,11 @@ class TrainConfig:
         choices=("default", "he", "xavier", "orthogonal", "dirac"),
     )
 
-    epochs: int = setting(10, "How often the network sees the whole training split.", "Optimiser", low=1, high=1000)
+    epochs: int = setting(
+        10, "How often the network sees the whole training split.", "Optimiser", low=1, high=1000, live=True
+    )
     batch_size: int = setting(
-        128, "Images in one training step.", "Optimiser", low=2, high=4096, unit="images", log=True, live=True
+        128, "Images in one training step.", "Optimiser", low=2, high=4096, unit="images", log=True
     )
     optimizer: str = setting(
         "sgd",

@@ -13,14 +13,14 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cifar_core.config import TrainConfig
-from cifar_core.events import Boot, End, Epoch, Event, Paused, Refused, Resumed, Start, TaskProgress, Waiting
+from cifar_core.events import Boot, Changed, End, Epoch, Event, Paused, Refused, Resumed, Start, TaskProgress, Waiting
 from cifar_core.runs import Held, Run, RunError, WorkFolder, create_run, list_runs, read_json, write_whole
 
 if TYPE_CHECKING:
@@ -41,13 +41,16 @@ EXIT_SECONDS = 10.0
 """How long a worker that has said its last word may take to exit."""
 
 
-def start_run(config: TrainConfig, runs: Path, cache: Path) -> Run:
+def start_run(config: TrainConfig, runs: Path, cache: Path, changes: Sequence[Changed] = ()) -> Run:
     """Make a run and set a process of its own to work on it.
+
+    Args:
+        changes: What is to be changed while it trains, to repeat a run that was steered by hand.
 
     Raises:
         RunError: The folder cannot be written.
     """
-    run = create_run(config, runs)
+    run = create_run(config, runs, changes)
     launch(run, cache)
     return run
 

@@ -118,7 +118,9 @@ class WorkFolder:
         """
         control = self.path / "control"
         control.mkdir(exist_ok=True)
-        write_whole(control / name, json.dumps(dict(values or {})).encode())
+        # What was asked before and not yet taken stays asked.
+        wanted = {**(read_json(control / name) or {}), **(values or {})}
+        write_whole(control / name, json.dumps(wanted).encode())
 
     def withdraw(self, name: str) -> None:
         """Take a request back."""

@@ -10,7 +10,7 @@ import base64
 import html
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -230,19 +230,24 @@ def run_table(runs: Sequence[Run]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+CHANGE = "changed by hand"
+
 SERIES = {"training, now": "training (live)", "training": "training (epoch)", "validation": "validation"}
 """Names of the three lines of a learning curve: noisy moments, epoch means, and the held-out images."""
 
 
-def learning_curves(history: Sequence[dict[str, Any]], figure: str) -> pd.DataFrame:
+def learning_curves(
+    history: Sequence[dict[str, Any]], figure: str, changes: Mapping[float, str] | None = None
+) -> pd.DataFrame:
     """The history of a run as the rows of a curve chart.
 
     Args:
         history: What `Run.history` gives.
         figure: "loss" or "accuracy".
+        changes: What was changed by hand, by the epoch at which it was.
 
     Returns:
-        Columns `epoch`, `value`, `series`; at most about `MOST_POINTS` rows, whole epochs never left out.
+        Columns `epoch`, `value`, `series`, `note`; at most about `MOST_POINTS` rows, whole epochs never left out.
     """
     moments = [row for row in history if not row["whole_epoch"]]
     wholes = [row for row in history if row["whole_epoch"]]
@@ -250,7 +255,9 @@ def learning_curves(history: Sequence[dict[str, Any]], figure: str) -> pd.DataFr
     rows = [(row["epoch"], row[f"train_{figure}"], SERIES["training, now"]) for row in moments]
     rows += [(row["epoch"], row[f"train_{figure}"], SERIES["training"]) for row in wholes]
     rows += [(row["epoch"], row[f"validation_{figure}"], SERIES["validation"]) for row in wholes]
-    return pd.DataFrame(rows, columns=["epoch", "value", "series"]).dropna()
+    frame = pd.DataFrame(rows, columns=["epoch", "value", "series"]).dropna()
+    marks = pd.DataFrame(list((changes or {}).items()), columns=["epoch", "note"]).assign(series=CHANGE)
+    return pd.concat([frame.assign(note=""), marks]) if len(marks) else frame.assign(note="")
 
 
 def thinned(rows: Sequence[Any], most: int) -> Sequence[Any]:
@@ -289,6 +296,8 @@ def _curve_spec(title: str, value_format: str) -> dict[str, Any]:
             {"field": "value", "type": "quantitative", "format": value_format, "title": title},
         ],
     }
+    # A line over the whole height, in neither of the curves' colours.
+    mark: dict[str, Any] = {"y": {"value": 0}, "color": {"value": "#888888"}, "strokeDash": {"value": [2, 2]}}
     live = f"datum.series === {names[0]!r}"
     return {
         "height": 330,
@@ -301,8 +310,18 @@ def _curve_spec(title: str, value_format: str) -> dict[str, Any]:
             },
             # A first epoch is a single point, which a line alone would not show.
             {
-                "transform": [{"filter": f"!({live})"}],
+                "transform": [{"filter": f"!({live}) && datum.series !== {CHANGE!r}"}],
                 "mark": {"type": "line", "strokeWidth": 2.5, "point": {"size": 40, "filled": True}},
+            },
+            {
+                "transform": [{"filter": f"datum.series === {CHANGE!r}"}],
+                "mark": {"type": "rule", "strokeWidth": 1.5, "strokeDash": [2, 2]},
+                "encoding": {**mark, "y2": {"value": "height"}, "tooltip": {"field": "note", "title": "Changed by hand"}},
+            },
+            {
+                "transform": [{"filter": f"datum.series === {CHANGE!r}"}],
+                "mark": {"type": "text", "align": "left", "baseline": "top", "dx": 4, "dy": 2, "limit": 160},
+                "encoding": {**mark, "text": {"field": "note"}},
             },
         ],
     }

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import streamlit as st
 
 from cifar_core import job
-from cifar_core.config import FIELDS
-from cifar_core.events import End, Epoch, TaskProgress, duration
+from cifar_core.config import FIELDS, TrainConfig
+from cifar_core.events import Changed, End, Epoch, Refused, TaskProgress, duration
 from cifar_core.runs import Run, RunError
 from pages import ui
 from pages.ui import charts
+from pages.ui import settings as form
 
 TICK_SECONDS = 1.0
 
@@ -30,14 +32,18 @@ def _watch(path: str, was_alive: bool) -> None:
     if run.alive != was_alive:
         st.rerun()
     try:
-        epochs = run.config.epochs
+        settings = run.settings
     except RunError as error:
         st.error(str(error))
         return
     _controls(run)
     _say_how_it_stands(run)
-    _figures(run, epochs)
+    _figures(run, settings.epochs)
     _curves(run)
+    if run.alive:
+        _steering(run, settings)
+    elif run.state in ("finished", "stopped"):
+        _afterwards(run, settings)
 
 
 def _controls(run: Run) -> None:
@@ -127,7 +133,7 @@ def _curves(run: Run) -> None:
         return
     for figure, spec in (("loss", charts.LOSS_CURVES), ("accuracy", charts.ACCURACY_CURVES)):
         st.vega_lite_chart(
-            charts.learning_curves(history, figure),
+            charts.learning_curves(history, figure, {change.epoch: _told(change) for change in run.changes}),
             spec,
             key=f"{figure}-{run.id}",
             # Not for its answer: Streamlit resets a zoom that is no selection whenever the data change.
@@ -139,6 +145,66 @@ def _curves(run: Run) -> None:
         "Training values are measured on augmented images while the weights change, validation values on held-out "
         "images after each epoch. Scroll to zoom, drag to move, double-click to reset."
     )
+
+
+def _steering(run: Run, settings: TrainConfig) -> None:
+    """Settings that can be changed now, filled in with what is in force."""
+    with st.expander("Change while it trains", icon=":material/tune:"):
+        changes = run.changes
+        # Filled in anew after each change, so that it never shows a value that is not in force.
+        values = form.live(settings, f"{run.id}-{len(changes)}")
+        wanted = {name: value for name, value in values.items() if value != getattr(settings, name)}
+        with st.container(horizontal=True, vertical_alignment="center"):
+            if st.button("Put in force", icon=":material/check:", type="primary", disabled=not wanted):
+                run.request("change", wanted)
+            if st.button("One more epoch", icon=":material/add:"):
+                run.request("change", {"epochs": settings.epochs + 1})
+            if st.button("Save now", icon=":material/save:", help="Keeps the present weights as “Last step”."):
+                run.request("save")
+            if run.requested("change"):
+                st.caption("Asked for; in force with the next step.")
+        for change in changes:
+            st.caption(f"From epoch {change.epoch:.2f} (step {change.step:,}): {_told(change)}.")
+        refused = next((event for event in reversed(run.events()) if isinstance(event, Changed | Refused)), None)
+        if isinstance(refused, Refused):
+            st.warning(refused.message)
+
+
+def _told(change: Changed) -> str:
+    return ", ".join(
+        f"{name.replace('_', ' ')} {change.before.get(name)} → {value}" for name, value in change.values.items()
+    )
+
+
+def _afterwards(run: Run, settings: TrainConfig) -> None:
+    """What can still be made of a run that has ended."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        more = st.number_input("More epochs", 1, 1000, 1, key=f"more-{run.id}", width=150)
+        if st.button(
+            "Train on", icon=":material/play_arrow:", help="Goes on from the last step with a longer schedule."
+        ):
+            _start(lambda: _extend(run, settings.epochs + more))
+        if st.button(
+            "Repeat exactly",
+            icon=":material/replay:",
+            help="A new run with the same settings and seed, and the same changes at the same steps.",
+        ):
+            _start(lambda: job.start_run(run.config, ui.place().runs, ui.place().cache, run.changes))
+
+
+def _extend(run: Run, epochs: int) -> Run:
+    run.request("change", {"epochs": epochs})
+    job.launch(run, ui.place().cache)
+    return run
+
+
+def _start(action: Callable[[], Run]) -> None:
+    try:
+        st.query_params["run"] = action().id
+    except RunError as error:
+        st.error(str(error))
+    else:
+        st.rerun()
 
 
 def _facts(run: Run) -> None:

@@ -36,7 +36,7 @@ def form() -> TrainConfig | None:
         with st.expander(group, expanded=group in ("Model", "Optimiser", "Learning rate")):
             for name, field in FIELDS.items():
                 if field.metadata["group"] == group and _matters(name, values):
-                    values[name] = _setting(name, field.metadata, infos)
+                    values[name] = _setting(name, field.metadata, infos, f"set_{name}")
     try:
         config = TrainConfig.from_values(values)
     except (ValueError, TypeError) as error:
@@ -49,6 +49,23 @@ def form() -> TrainConfig | None:
     if top.button("Start training", type="primary", icon=":material/play_arrow:", width="stretch", disabled=not infos):
         return config
     return None
+
+
+def live(config: TrainConfig, version: str) -> dict[str, Any]:
+    """Widgets for what can be changed while a run trains, filled in with what is in force.
+
+    Args:
+        version: Changes whenever they are to be filled in anew.
+    """
+    names = [name for name, field in FIELDS.items() if field.metadata["live"] and config.used(name)]
+    columns = st.columns(3)
+    values = {}
+    for place, name in enumerate(names):
+        key = f"live-{version}-{name}"
+        st.session_state.setdefault(key, getattr(config, name))
+        with columns[place % 3]:
+            values[name] = _setting(name, FIELDS[name].metadata, {}, key)
+    return values
 
 
 def _preview(config: TrainConfig, data: dict[str, str]) -> None:
@@ -101,9 +118,8 @@ def label(name: str) -> str:
     return name.replace("_", " ").capitalize() + (f" ({unit})" if unit else "")
 
 
-def _setting(name: str, about: Any, data: dict[str, str]) -> Any:
+def _setting(name: str, about: Any, data: dict[str, str], key: str) -> Any:
     """The widget that fits a setting: its type, bounds, unit and choices are in the field itself."""
-    key = f"set_{name}"
     title = label(name)
     plain, _ = FIELD_TYPES[name]
     if name == "data":
