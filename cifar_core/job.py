@@ -41,16 +41,20 @@ EXIT_SECONDS = 10.0
 """How long a worker that has said its last word may take to exit."""
 
 
-def start_run(config: TrainConfig, runs: Path, cache: Path, changes: Sequence[Changed] = ()) -> Run:
-    """Make a run and set a process of its own to work on it.
-
-    Args:
-        changes: What is to be changed while it trains, to repeat a run that was steered by hand.
+def start_run(
+    config: TrainConfig,
+    runs: Path,
+    cache: Path,
+    changes: Sequence[Changed] = (),
+    parent: Run | None = None,
+    checkpoint: str = "last",
+) -> Run:
+    """Make a run (see `create_run`) and set a process of its own to work on it.
 
     Raises:
-        RunError: The folder cannot be written.
+        RunError: The folder cannot be written, or the settings do not fit the parent's weights.
     """
-    run = create_run(config, runs, changes)
+    run = create_run(config, runs, changes, parent, checkpoint)
     launch(run, cache)
     return run
 
@@ -283,7 +287,12 @@ def _set_up(run: Run, cache: Path, compute: Compute) -> tuple[Training, DataSet]
     training = Training(config, model, material(config, data, compute.device), compute, run.plan)
     if last.exists():
         tensors, metadata = load_tensors(last)
-        training.restore(tensors, metadata.get("training", {}))
+        # A fork begins with its parent's weights, but with settings of its own.
+        if run.parent and not before:
+            training.fork(tensors, metadata.get("training", {}))
+            _keep(run, training, data, "last")
+        else:
+            training.restore(tensors, metadata.get("training", {}))
     return training, data
 
 
@@ -336,7 +345,7 @@ def _change(run: Run, training: Training) -> Iterator[Event]:
 
 
 def _keep(run: Run, training: Training, data: DataSet, name: str) -> None:
-    from cifar_core.networks import model_tensors, network_metadata, save_tensors
+    from cifar_core.networks import network_metadata, save_tensors
 
     config = training.config
     tensors, counters = training.state()
@@ -356,10 +365,7 @@ def _keep(run: Run, training: Training, data: DataSet, name: str) -> None:
         data_name=data.info.name,
         data_fingerprint=data.info.fingerprint,
     )
-    if name == "best":
-        tensors = model_tensors(training.judged)
-    else:
-        metadata["training"] = counters
+    metadata["training"] = counters
     save_tensors(run.path / "checkpoints" / f"{name}.safetensors", tensors, metadata)
 
 

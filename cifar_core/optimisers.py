@@ -30,7 +30,7 @@ def optimiser(config: TrainConfig, model: Classifier) -> torch.optim.Optimizer:
         case "adagrad":
             return torch.optim.Adagrad(model.parameters(), **shared)
         case "rmsprop":
-            return torch.optim.RMSprop(model.parameters(), momentum=config.momentum, **shared)
+            return RMSprop(model.parameters(), momentum=config.momentum, **shared)
         case "muon":
             return Muon(model, momentum=config.momentum, nesterov=config.nesterov, **shared)
     nesterov = config.nesterov and config.momentum > 0
@@ -49,6 +49,18 @@ def slots(config: TrainConfig) -> set[str]:
         case "muon":
             return {"momentum_buffer", "step", "exp_avg", "exp_avg_sq"}
     return {"momentum_buffer"}
+
+
+class RMSprop(torch.optim.RMSprop):
+    """torch's own, with a momentum that may begin in the middle of a training, where torch's has no place for it."""
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        for group in self.param_groups:
+            for parameter in group["params"] if group["momentum"] > 0 else ():
+                if self.state[parameter]:
+                    self.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
+        return super().step(closure)
 
 
 class Muon(torch.optim.Optimizer):

@@ -257,6 +257,12 @@ class Run(WorkFolder):
         return list({event.epoch: event for event in self.events() if isinstance(event, Epoch)}.values())
 
     @property
+    def parent(self) -> tuple[str, str] | None:
+        """The id of the run this one was forked from, and the checkpoint; None for a run of its own."""
+        known = read_json(self.path / "parent.json")
+        return (known["run"], known["checkpoint"]) if known else None
+
+    @property
     def changes(self) -> list[Changed]:
         """What was changed while it trained, in order; after a resume from a checkpoint, the later record counts."""
         kept: list[Changed] = []
@@ -306,6 +312,9 @@ class Run(WorkFolder):
             `learning_rate`, `images_per_second`; None where a row has no such figure.
         """
         rows: dict[float, dict[str, Any]] = {}
+        if self.parent and ID_PATTERN.fullmatch(self.parent[0]):
+            # The first Start below cuts them where this run began.
+            rows = {row["epoch"]: row for row in Run(self.path.parent / self.parent[0]).history()}
         for event in self.events():
             if isinstance(event, Start):
                 # A resumed run repeats from its checkpoint; what the lost steps had said no longer holds.
@@ -354,15 +363,25 @@ class Run(WorkFolder):
             raise RunError(f"Run {self.id} cannot be deleted: {error.strerror}.") from None
 
 
-def create_run(config: TrainConfig, root: Path, changes: Sequence[Changed] = ()) -> Run:
+def create_run(
+    config: TrainConfig,
+    root: Path,
+    changes: Sequence[Changed] = (),
+    parent: Run | None = None,
+    checkpoint: str = "last",
+) -> Run:
     """Make the folder of a new run; it appears whole, with its settings in it.
 
     Args:
         changes: What is to be changed while it trains, to repeat a run that was steered by hand.
+        parent: The run whose weights this one goes on from.
+        checkpoint: Which of its checkpoints.
 
     Raises:
-        RunError: The folder cannot be written.
+        RunError: The folder cannot be written, or the settings do not fit the parent's weights.
     """
+    if parent:
+        _check_fork(config, parent, checkpoint)
     made = None
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -374,6 +393,9 @@ def create_run(config: TrainConfig, root: Path, changes: Sequence[Changed] = ())
         (made / "checkpoints").mkdir(parents=True)
         (made / "control").mkdir()
         write_whole(made / "config.json", config.to_json().encode())
+        if parent:
+            shutil.copyfile(parent.checkpoints()[checkpoint], made / "checkpoints" / "last.safetensors")
+            write_whole(made / "parent.json", json.dumps({"run": parent.id, "checkpoint": checkpoint}).encode())
         if changes:
             write_whole(made / "plan.json", json.dumps([[c.step, c.values] for c in changes]).encode())
         made.rename(root / run_id)
@@ -382,6 +404,19 @@ def create_run(config: TrainConfig, root: Path, changes: Sequence[Changed] = ())
             shutil.rmtree(made, ignore_errors=True)
         raise RunError(f"No run can be made in {root}: {error.strerror}.") from None
     return Run(root / run_id)
+
+
+def _check_fork(config: TrainConfig, parent: Run, checkpoint: str) -> None:
+    if checkpoint not in parent.checkpoints():
+        raise RunError(f"Run {parent.id} has no {checkpoint} checkpoint to go on from.")
+    for name in ("model", "width", "data"):
+        ours, theirs = getattr(config, name), getattr(parent.config, name)
+        if ours != theirs:
+            raise RunError(f"A fork keeps the {name} of its parent, which is {theirs}, but {ours} was asked for.")
+    best = parent.best
+    done = best.epoch if checkpoint == "best" and best else len(parent.epochs)
+    if config.epochs <= done:
+        raise RunError(f"epochs must be above the {done} that the parent's weights have seen, but is {config.epochs}.")
 
 
 def find_run(name: str, root: Path) -> Run:

@@ -365,6 +365,28 @@ class Training:
         }
         return tensors, counters
 
+    def fork(self, tensors: dict[str, Tensor], counters: dict[str, Any]) -> None:
+        """Go on from a `state` of another run with the settings of this one.
+
+        The weights, the epochs done and the validation losses are the other run's; what the optimiser remembers too,
+        where it is the same optimiser.
+
+        Raises:
+            ValueError: The state is of another model.
+        """
+        config, steps_per_epoch = self.config, self.steps_per_epoch
+        try:
+            self.restore(tensors, {**counters, "config": dataclasses.asdict(config)})
+        except ValueError:
+            without = {name: tensor for name, tensor in tensors.items() if not name.startswith("optimizer.")}
+            self.restore(without, {**counters, "config": dataclasses.asdict(config), "step": 0})
+        # In whole epochs, as the steps of one may be others here.
+        epochs = min(len(self.validation_losses), config.epochs)
+        self.step = epochs * steps_per_epoch
+        self._sums.zero_()
+        self._seen = 0
+        self.best_accuracy = -1.0
+
     def restore(self, tensors: dict[str, Tensor], counters: dict[str, Any]) -> None:
         """Go on from a `state`.
 

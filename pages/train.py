@@ -11,15 +11,20 @@ ui.page("Train")
 
 # The run comes first, so that on a narrow screen it is not below all the settings.
 progress, choices = st.columns([5, 2], gap="large")
-with choices:
-    st.subheader("New run", anchor=False)
-    if config := settings.form():
-        try:
-            st.query_params["run"] = job.start_run(config, ui.place().runs, ui.place().cache).id
-            st.rerun()
-        except RunError as error:
-            st.error(str(error))
 with progress:
     st.subheader("Run", anchor=False)
-    if run := ui.choose_run():
+    run = ui.choose_run()
+with choices:
+    st.subheader("New run", anchor=False)
+    parent, checkpoint = settings.beginning(run)
+    try:
+        if config := settings.form(parent):
+            place = ui.place()
+            new = job.start_run(config, place.runs, place.cache, parent=parent, checkpoint=checkpoint)
+            st.query_params["run"] = new.id
+            st.rerun()
+    except RunError as error:
+        st.error(str(error))
+if run:
+    with progress:
         live.watch(run)

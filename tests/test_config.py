@@ -76,7 +76,7 @@ CHOICES = [name for name in FIELDS if FIELDS[name].metadata["choices"]]
 
 
 def test_the_choices_that_there_are() -> None:
-    assert CHOICES == ["normalisation", "model", "optimizer", "schedule", "device", "precision"]
+    assert CHOICES == ["normalisation", "model", "initialisation", "optimizer", "schedule", "device", "precision"]
 
 
 @pytest.mark.parametrize("name", CHOICES)
@@ -91,7 +91,11 @@ def test_every_choice_is_allowed(name: str) -> None:
         ("model", "resnet19", "resnet9"),
         ("model", "guidecnn", "guide_cnn"),
         ("optimizer", "adamm", "adam"),
+        ("optimizer", "rmspropp", "rmsprop"),
+        ("optimizer", "moun", "muon"),
         ("schedule", "onecycle", "one_cycle"),
+        ("schedule", "exponentiall", "exponential"),
+        ("initialisation", "orthogonl", "orthogonal"),
         ("normalisation", "statistic", "statistics"),
         ("device", "quantum", None),
         ("precision", "float16 ", "float16"),
@@ -120,6 +124,31 @@ def test_an_unknown_setting_is_refused_with_the_nearest_name(name: str, hint: st
 def test_pretrained_weights_have_one_width() -> None:
     with pytest.raises(ValueError, match=r"^width must be 1 for resnet18_transfer, .* but is 0\.5\.$"):
         TrainConfig(model="resnet18_transfer", width=0.5)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("how", FIELDS["initialisation"].metadata["choices"])
+def test_pretrained_weights_begin_as_they_are(model: str, how: str) -> None:
+    if MODELS[model].pretrained and how != "default":
+        with pytest.raises(
+            ValueError, match=rf"^initialisation must be default for {model}, .* pretrained, but is {how}\.$"
+        ):
+            TrainConfig(model=model, initialisation=how)
+    else:
+        assert TrainConfig(model=model, initialisation=how).initialisation == how
+
+
+def test_what_is_not_asked_for_is_off() -> None:
+    config = TrainConfig()
+    off = ("l1", "clip_norm", "ema", "stop_patience", "warmup_epochs", "mixup", "cutmix")
+    assert [getattr(config, name) for name in off] == [0] * len(off)
+    assert config.initialisation == "default"
+
+
+def test_settings_of_an_older_file_that_lacks_the_newer_ones_are_read() -> None:
+    newer = ("initialisation", "l1", "clip_norm", "ema", "stop_patience", "warmup_epochs", "decay", "mixup", "cutmix")
+    old = {name: value for name, value in json.loads(TrainConfig().to_json()).items() if name not in newer}
+    assert TrainConfig.from_json(json.dumps(old)) == TrainConfig()
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -206,8 +235,13 @@ def test_every_setting_says_what_it_is_for(name: str) -> None:
     ("name", "where", "elsewhere"),
     [
         ("momentum", {"optimizer": "sgd"}, {"optimizer": "adam"}),
+        ("momentum", {"optimizer": "muon"}, {"optimizer": "adamw"}),
+        ("momentum", {"optimizer": "rmsprop"}, {"optimizer": "adagrad"}),
         ("nesterov", {"optimizer": "sgd"}, {"optimizer": "adamw"}),
+        ("nesterov", {"optimizer": "muon"}, {"optimizer": "rmsprop"}),
         ("warmup_fraction", {"schedule": "one_cycle"}, {"schedule": "cosine"}),
+        ("warmup_epochs", {"schedule": "cosine"}, {"schedule": "one_cycle"}),
+        ("decay", {"schedule": "exponential"}, {"schedule": "step"}),
         ("step_epochs", {"schedule": "step"}, {"schedule": "plateau"}),
         ("patience", {"schedule": "plateau"}, {"schedule": "step"}),
     ],

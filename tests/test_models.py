@@ -15,7 +15,15 @@ from torch import nn
 
 from cifar_core import models
 from cifar_core.config import MODELS
-from cifar_core.models import REGISTRY, WeightsUnavailable, count_parameters, create, layer_table, output_size
+from cifar_core.models import (
+    REGISTRY,
+    WeightsUnavailable,
+    count_parameters,
+    create,
+    initialise,
+    layer_table,
+    output_size,
+)
 
 NAMES = list(MODELS)
 WEIGHTS_FILE = "resnet18-f37072fd.pth"
@@ -29,6 +37,10 @@ def small(name: str, classes: int = 10, **settings: float) -> models.Classifier:
 
 def images(count: int = 2) -> torch.Tensor:
     return torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+def weighted(model: nn.Module) -> list[nn.Conv2d | nn.Linear]:
+    return [layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
 
 
 def test_registry_and_settings_name_the_same_models() -> None:
@@ -315,6 +327,100 @@ def test_refuses_numbers_that_make_no_network() -> None:
         create("three_conv", 10, width=0)
     with pytest.raises(ValueError, match=r"width must be 1 for resnet18_transfer.*but is 0\.5"):
         create("resnet18_transfer", 10, width=0.5, pretrained=False)
+
+
+def test_default_initialisation_is_torchs_own() -> None:
+    model = create("guide_cnn", 10)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    state = torch.get_rng_state()
+    initialise(model, "default")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), state), "Chance was used up."
+
+
+@pytest.mark.parametrize("how", ["he", "xavier"])
+def test_variance_of_the_first_weights_is_that_of_the_paper(how: str) -> None:
+    torch.manual_seed(0)
+    layers = nn.ModuleList([nn.Conv2d(48, 64, 3), nn.Conv2d(64, 32, 5, stride=2), nn.Linear(400, 90)])
+    initialise(layers, how)
+    for layer in weighted(layers):
+        count = layer.weight[0, 0].numel()
+        fan_in, fan_out = layer.weight.shape[1] * count, layer.weight.shape[0] * count
+        if how == "he":
+            variance = 2 / (fan_out if isinstance(layer, nn.Conv2d) else fan_in)
+            # Of a normal distribution: the fourth moment is 3 times the squared variance.
+            kurtosis, largest = 3.0, math.inf
+        else:
+            variance = 2 / (fan_in + fan_out)
+            kurtosis, largest = 1.8, math.sqrt(3 * variance)
+        weights = layer.weight.detach().double()
+        spread = math.sqrt((kurtosis - 1) / weights.numel())
+        assert abs(weights.square().mean() / variance - 1) < 4 * spread
+        assert abs(weights.mean()) < 4 * math.sqrt(variance / weights.numel())
+        assert weights.pow(4).mean() / weights.square().mean() ** 2 == pytest.approx(kurtosis, abs=0.1)
+        assert weights.abs().max() <= largest * (1 + 1e-6)
+
+
+def test_orthogonal_weights_are_orthogonal() -> None:
+    layers = nn.ModuleList([nn.Conv2d(4, 16, 3), nn.Conv2d(2, 40, 3), nn.Linear(12, 7), nn.Linear(7, 12)])
+    initialise(layers, "orthogonal")
+    for layer in weighted(layers):
+        matrix = layer.weight.detach().flatten(1)
+        square = matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
+        torch.testing.assert_close(square, torch.eye(len(square)))
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(3, 3), (3, 8), (8, 3)])
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+def test_dirac_passes_its_input_on(inputs: int, outputs: int, kernel: int) -> None:
+    layer = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
+    before = layer.weight.detach().clone()
+    initialise(layer, "dirac")
+    maps = torch.randn(2, inputs, 9, 9)
+    with torch.no_grad():
+        passed = layer(maps)
+    shared = min(inputs, outputs)
+    torch.testing.assert_close(passed[:, :shared], maps[:, :shared])
+    assert torch.equal(layer.weight[shared:], before[shared:])
+    assert not outputs > shared or passed[:, shared:].std() > 0
+
+
+def test_dirac_leaves_linear_layers_alone() -> None:
+    layer = nn.Linear(5, 5)
+    before = [parameter.detach().clone() for parameter in layer.parameters()]
+    initialise(layer, "dirac")
+    assert all(torch.equal(*pair) for pair in zip(layer.parameters(), before, strict=True))
+
+
+@pytest.mark.parametrize("how", ["he", "xavier", "orthogonal", "dirac"])
+@pytest.mark.parametrize("name", [name for name in NAMES if not MODELS[name].pretrained])
+def test_every_network_begins_anew_with_biases_at_zero(name: str, how: str) -> None:
+    torch.manual_seed(0)
+    model = small(name)
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    initialise(model, how)
+    begun = [layer for layer in weighted(model) if how != "dirac" or isinstance(layer, nn.Conv2d)]
+    for layer in begun:
+        assert layer.bias is None or not layer.bias.any()
+    touched = {id(parameter) for layer in begun for parameter in layer.parameters()}
+    names = {key for key, parameter in model.named_parameters() if id(parameter) in touched}
+    changed = {key for key, tensor in model.state_dict().items() if not torch.equal(tensor, before[key])}
+    assert changed == names
+    assert torch.isfinite(model.eval()(images())).all()
+
+
+def test_the_same_seed_initialises_alike() -> None:
+    one, other = small("resnet9"), small("resnet9")
+    for model in (one, other):
+        torch.manual_seed(3)
+        initialise(model, "orthogonal")
+    conv = [weighted(model)[0].weight for model in (one, other)]
+    assert torch.equal(*conv)
+
+
+def test_an_unknown_initialisation_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^initialisation must be default, he, .* or dirac, but is 'lsuv'\.$"):
+        initialise(small("single_conv"), "lsuv")
 
 
 def test_refuses_a_second_model_of_the_same_name() -> None:

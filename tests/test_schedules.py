@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import random
@@ -10,7 +11,15 @@ from collections.abc import Iterator
 import pytest
 import torch
 from torch.optim import SGD, Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR, ReduceLROnPlateau, StepLR
+from torch.optim.lr_scheduler import (
+    CosineAnnealingLR,
+    ExponentialLR,
+    LinearLR,
+    LRScheduler,
+    OneCycleLR,
+    ReduceLROnPlateau,
+    StepLR,
+)
 
 from cifar_core.config import FIELDS, TrainConfig
 from cifar_core.schedules import ONE_CYCLE_END, ONE_CYCLE_START, learning_rate, planned
@@ -43,6 +52,15 @@ def test_step_is_steplr(epochs: int, steps: int, every: int, gamma: float) -> No
     config = TrainConfig(schedule="step", epochs=epochs, step_epochs=every, gamma=gamma, learning_rate=0.3)
     reference = optimizer(0.3)
     wanted = stepped(reference, StepLR(reference, every, gamma), epochs, steps, every=steps)
+    assert ours(config, steps) == pytest.approx(list(wanted), rel=1e-9)
+
+
+@pytest.mark.parametrize(("epochs", "steps"), LENGTHS)
+@pytest.mark.parametrize("decay", [0.1, 0.95, 1.0])
+def test_exponential_is_exponentiallr(epochs: int, steps: int, decay: float) -> None:
+    config = TrainConfig(schedule="exponential", epochs=epochs, decay=decay, learning_rate=0.3)
+    reference = optimizer(0.3)
+    wanted = stepped(reference, ExponentialLR(reference, decay), epochs, steps, every=steps)
     assert ours(config, steps) == pytest.approx(list(wanted), rel=1e-9)
 
 
@@ -121,6 +139,35 @@ def test_the_plateau_of_each_kind_of_losses_is_another() -> None:
 
 def test_constant_is_constant() -> None:
     assert set(ours(TrainConfig(schedule="constant", epochs=4, learning_rate=0.7), 3)) == {0.7}
+
+
+RISING = [schedule for schedule in SCHEDULES if schedule != "one_cycle"]
+
+
+@pytest.mark.parametrize("schedule", RISING)
+@pytest.mark.parametrize(("epochs", "steps"), LENGTHS)
+@pytest.mark.parametrize("warmup", [0.0, 0.5, 1.0, 2.5, 50.0])
+def test_a_warmup_is_a_factor_that_rises_evenly_to_one(schedule: str, epochs: int, steps: int, warmup: float) -> None:
+    config = TrainConfig(schedule=schedule, epochs=epochs, step_epochs=1, decay=0.8, warmup_epochs=warmup)
+    said = [1.0, 0.5, *(50 * [0.6])]
+    for step in range(epochs * steps):
+        losses = said[: step // steps]
+        without = learning_rate(dataclasses.replace(config, warmup_epochs=0.0), step, steps, losses)
+        factor = 1 if step + 1 >= warmup * steps else (step + 1) / (warmup * steps)
+        assert learning_rate(config, step, steps, losses) == pytest.approx(factor * without, rel=1e-12)
+
+
+def test_a_warmup_is_linearlr() -> None:
+    """Their factor counts from the one of the first step, here 1/10, to 1 after nine more."""
+    config = TrainConfig(schedule="constant", epochs=5, warmup_epochs=2, learning_rate=0.3)
+    reference = optimizer(0.3)
+    wanted = stepped(reference, LinearLR(reference, start_factor=0.1, total_iters=9), 5, 5, every=1)
+    assert ours(config, 5) == pytest.approx(list(wanted), rel=1e-9)
+
+
+def test_one_cycle_has_no_second_warmup() -> None:
+    config = TrainConfig(schedule="one_cycle", epochs=5)
+    assert ours(dataclasses.replace(config, warmup_epochs=2.0), 7) == ours(config, 7)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

@@ -14,19 +14,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cifar_core import training
 from cifar_core.compute import choose
-from cifar_core.config import TrainConfig
+from cifar_core.config import FIELDS, TrainConfig
 from cifar_core.datasets import DataInfo, DataSet, Split, open_cached
 from cifar_core.events import Epoch, Progress
 from cifar_core.models import Classifier, create
-from cifar_core.networks import load_tensors, save_tensors
+from cifar_core.networks import load_network, load_tensors, save_tensors
+from cifar_core.runs import Run
 from cifar_core.schedules import learning_rate
 from cifar_core.training import Diverged, Training, material
-from cifar_core.transforms import generator_for
+from cifar_core.transforms import Augmentation, augment, generator_for, mix
 from tests.conftest import CLASSES, Tiny
 
 CPU = choose("cpu", "float32")
@@ -149,7 +150,7 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 class Sgd:
     """As in the documentation of torch.optim.SGD."""
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: TrainConfig, model: Classifier) -> None:
         self.momentum, self.nesterov, self.decay = config.momentum, config.nesterov, config.weight_decay
         self.velocity: dict[int, Tensor] = {}
 
@@ -164,8 +165,8 @@ class Sgd:
 class Adam:
     """Algorithm 1 of Kingma and Ba (2015); decoupled: algorithm 2 of Loshchilov and Hutter (2019)."""
 
-    def __init__(self, config: TrainConfig) -> None:
-        self.decay, self.decoupled = config.weight_decay, config.optimizer == "adamw"
+    def __init__(self, config: TrainConfig, model: Classifier) -> None:
+        self.decay, self.decoupled = config.weight_decay, config.optimizer != "adam"
         self.moments: dict[int, tuple[Tensor, Tensor, int]] = {}
 
     def update(self, index: int, weight: Tensor, gradient: Tensor, rate: float) -> None:
@@ -180,25 +181,97 @@ class Adam:
         weight -= rate * (first / (1 - 0.9**count)) / ((second / (1 - 0.999**count)).sqrt() + 1e-8)
 
 
+class Adagrad:
+    """Duchi et al. (2011), with the constant of torch.optim.Adagrad."""
+
+    def __init__(self, config: TrainConfig, model: Classifier) -> None:
+        self.decay = config.weight_decay
+        self.squares: dict[int, Tensor] = {}
+
+    def update(self, index: int, weight: Tensor, gradient: Tensor, rate: float) -> None:
+        gradient = gradient + self.decay * weight
+        self.squares[index] = self.squares.get(index, torch.zeros_like(weight)) + gradient**2
+        weight -= rate * gradient / (self.squares[index].sqrt() + 1e-10)
+
+
+class RmsProp:
+    """Hinton's lecture 6e, with the momentum and the constants of torch.optim.RMSprop."""
+
+    def __init__(self, config: TrainConfig, model: Classifier) -> None:
+        self.decay, self.momentum = config.weight_decay, config.momentum
+        self.kept: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def update(self, index: int, weight: Tensor, gradient: Tensor, rate: float) -> None:
+        gradient = gradient + self.decay * weight
+        zero = torch.zeros_like(weight)
+        square, velocity = self.kept.get(index, (zero, zero))
+        square = 0.99 * square + 0.01 * gradient**2
+        velocity = self.momentum * velocity + gradient / (square.sqrt() + 1e-8)
+        self.kept[index] = square, velocity
+        weight -= rate * velocity
+
+
+class TorchsMuon:
+    """torch.optim.Muon on the matrix that each hidden weight is, and AdamW on the rest."""
+
+    def __init__(self, config: TrainConfig, model: Classifier) -> None:
+        self.config, self.rest = config, Adam(config, model)
+        rest = {*model.head.parameters()}
+        self.hidden = [weight.ndim > 1 and weight not in rest for weight in model.parameters()]
+        self.rules: dict[int, torch.optim.Muon] = {}
+
+    def update(self, index: int, weight: Tensor, gradient: Tensor, rate: float) -> None:
+        if not self.hidden[index]:
+            self.rest.update(index, weight, gradient, rate)
+            return
+        if index not in self.rules:
+            config = self.config
+            matrix = nn.Parameter(weight.detach().view(len(weight), -1))
+            self.rules[index] = torch.optim.Muon(
+                [matrix], rate, config.weight_decay, config.momentum, config.nesterov, adjust_lr_fn="match_rms_adamw"
+            )
+        (matrix,) = self.rules[index].param_groups[0]["params"]
+        matrix.grad = gradient.reshape(matrix.shape)
+        self.rules[index].step()
+
+
+BY_HAND = {"sgd": Sgd, "adam": Adam, "adamw": Adam, "adagrad": Adagrad, "rmsprop": RmsProp, "muon": TorchsMuon}
+
+
 def by_hand(
     config: TrainConfig, model: Classifier, images: Tensor, labels: Tensor, mean: Tensor, std: Tensor
-) -> Iterator[tuple[float, int, int]]:
+) -> Iterator[tuple[float, float, int]]:
     """A plain loop: loss, hits and images of each step."""
-    rule = Sgd(config) if config.optimizer == "sgd" else Adam(config)
+    rule = BY_HAND[config.optimizer](config, model)
+    weights = list(model.parameters())
     model.train()
+    step = 0
     for epoch in range(config.epochs):
         order = torch.randperm(len(images), generator=generator_for(config.seed, -1 - epoch))
         for begin in range(0, len(images), config.batch_size):
             chosen = order[begin : begin + config.batch_size]
-            logits = model((images[chosen] / 255 - mean) / std)
-            likely = logits.log_softmax(1)
-            right = likely[torch.arange(len(chosen)), labels[chosen]]
-            loss = -((1 - config.label_smoothing) * right + config.label_smoothing * likely.mean(1)).mean()
-            gradients = torch.autograd.grad(loss, list(model.parameters()))
+            batch, target = images[chosen] / 255, F.one_hot(labels[chosen], len(CLASSES)).float()
+            if config.mixup or config.cutmix:
+                draws = generator_for(config.seed, step)
+                mixed = mix(
+                    augment(images[chosen], Augmentation(), draws), labels[chosen], config.mixup, config.cutmix, draws
+                )
+                other = F.one_hot(mixed.others, len(CLASSES)).float()
+                batch, target = mixed.images, mixed.share * target + (1 - mixed.share) * other
+            logits = model((batch - mean) / std)
+            soft = (1 - config.label_smoothing) * target + config.label_smoothing / len(CLASSES)
+            loss = -(soft * logits.log_softmax(1)).sum(1).mean()
+            pull = config.l1 * sum(weight.abs().sum() for weight in weights)
+            gradients = torch.autograd.grad(loss + pull, weights)
+            length = sum(gradient.square().sum() for gradient in gradients).sqrt()  # type: ignore[union-attr]
+            if config.clip_norm and length > config.clip_norm:
+                gradients = tuple(gradient * (config.clip_norm / length) for gradient in gradients)
             with torch.no_grad():
-                for index, (weight, gradient) in enumerate(zip(model.parameters(), gradients, strict=True)):
+                for index, (weight, gradient) in enumerate(zip(weights, gradients, strict=True)):
                     rule.update(index, weight, gradient, config.learning_rate)
-            yield loss.item(), int((logits.argmax(1) == labels[chosen]).sum()), len(chosen)
+            step += 1
+            hits = target[torch.arange(len(chosen)), logits.argmax(1)].sum().item()
+            yield loss.item(), hits, len(chosen)
 
 
 LOOPS = {
@@ -207,10 +280,27 @@ LOOPS = {
     "heavy ball": {"optimizer": "sgd", "learning_rate": 0.01, "nesterov": False, "label_smoothing": 0.2},
     "adam": {"optimizer": "adam", "learning_rate": 0.001, "weight_decay": 0.01},
     "adamw": {"optimizer": "adamw", "learning_rate": 0.001, "weight_decay": 0.1},
+    "adagrad": {"optimizer": "adagrad", "learning_rate": 0.003, "weight_decay": 0.01},
+    "rmsprop": {"optimizer": "rmsprop", "learning_rate": 1e-4, "weight_decay": 0.01},
+    "plain rmsprop": {"optimizer": "rmsprop", "learning_rate": 0.001, "momentum": 0.0, "weight_decay": 0.0},
+    "muon": {"optimizer": "muon", "learning_rate": 0.003, "weight_decay": 0.1},
+    "heavy muon": {"optimizer": "muon", "learning_rate": 0.003, "momentum": 0.8, "nesterov": False},
+    "l1": {"optimizer": "sgd", "learning_rate": 0.01, "l1": 0.01},
+    "clipped": {"optimizer": "sgd", "learning_rate": 0.02, "clip_norm": 0.5},
+    "l1 and clipped": {"optimizer": "adam", "learning_rate": 0.001, "l1": 0.01, "clip_norm": 0.5},
+    "mixup": {"optimizer": "sgd", "learning_rate": 0.01, "mixup": 0.4, "label_smoothing": 0.1},
+    "cutmix": {"optimizer": "sgd", "learning_rate": 0.01, "cutmix": 1.0},
+    "both mixed": {"optimizer": "sgd", "learning_rate": 0.01, "mixup": 1.0, "cutmix": 1.0},
 }
 
 
-@pytest.mark.usefixtures("every_step")
+@pytest.fixture
+def exact_muon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's Muon without its rounding to bfloat16, which would be all the difference."""
+    monkeypatch.setattr(torch.Tensor, "bfloat16", lambda matrix: matrix.float().clone())
+
+
+@pytest.mark.usefixtures("every_step", "exact_muon")
 @pytest.mark.parametrize(
     ("model", "how"),
     [
@@ -245,20 +335,170 @@ def test_every_step_is_that_of_a_loop_written_by_hand(data: DataSet, model: str,
 
 
 @pytest.mark.usefixtures("every_step")
-@pytest.mark.parametrize("schedule", ["constant", "step", "cosine", "one_cycle", "plateau"])
-def test_every_step_has_the_learning_rate_of_its_schedule(data: DataSet, schedule: str) -> None:
+@pytest.mark.parametrize("optimizer", ["sgd", "muon"])
+@pytest.mark.parametrize("warmup", [0.0, 1.5])
+@pytest.mark.parametrize("schedule", FIELDS["schedule"].metadata["choices"])
+def test_every_step_has_the_learning_rate_of_its_schedule(
+    data: DataSet, schedule: str, warmup: float, optimizer: str
+) -> None:
     config = settings(
-        schedule=schedule, epochs=4, model="single_conv", step_epochs=1, patience=0, learning_rate=0.5, train_images=64
+        schedule=schedule,
+        epochs=4,
+        model="single_conv",
+        step_epochs=1,
+        patience=0,
+        learning_rate=0.5,
+        train_images=64,
+        warmup_epochs=warmup,
+        optimizer=optimizer,
     )
     ours = begin(config, data)
     used = []
     for event in ours.events():
         losses = ours.validation_losses[: (event.step - 1) // ours.steps_per_epoch]
         wanted = learning_rate(config, event.step - 1, ours.steps_per_epoch, losses)
-        assert ours.optimizer.param_groups[0]["lr"] == wanted
+        assert {group["lr"] for group in ours.optimizer.param_groups} == {wanted}
         assert event.learning_rate == wanted, f"{event.kind} of step {event.step}"
         used.append(wanted)
-    assert (len(set(used)) > 1) == (schedule != "constant")
+    assert (len(set(used)) > 1) == (schedule != "constant" or warmup > 0)
+
+
+def test_a_long_gradient_is_shortened_to_the_norm_and_a_short_one_stays(
+    data: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = begin(settings(clip_norm=1.5, epochs=3), data)
+    before: list[float] = []
+    used: list[float] = []
+    plain = nn.utils.clip_grad_norm_
+
+    def noted(weights: Iterator[nn.Parameter], limit: float) -> Tensor:
+        before.append(plain(weights, limit).item())
+        return torch.tensor(before[-1])
+
+    def length(*_: Any) -> None:
+        gradients = [weight.grad for weight in ours.model.parameters() if weight.grad is not None]
+        used.append(torch.cat([gradient.flatten() for gradient in gradients]).norm().item())
+
+    monkeypatch.setattr(nn.utils, "clip_grad_norm_", noted)
+    ours.optimizer.register_step_pre_hook(length)
+    list(ours.events())
+    assert used == pytest.approx([min(norm, 1.5) for norm in before], rel=1e-5)
+    assert len(used) == ours.step
+    assert min(before) < 1.5 < max(before), "Only one of the two cases was seen."
+
+
+# A running average, and an early end ---------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("every_step")
+@pytest.mark.parametrize("share", [0.3, 0.9, 0.9999])
+def test_the_average_is_that_of_the_weights_after_each_step(data: DataSet, share: float) -> None:
+    ours = begin(settings(ema=share), data)
+    wanted = {name: tensor.double() for name, tensor in weights_of(ours).items()}
+    assert ours.average is not None
+    assert ours.judged is ours.average
+    steps = 0
+    for event in ours.events():
+        if isinstance(event, Epoch) or event.phase == "validation":
+            continue
+        steps += 1
+        # As in Tensorflow's ExponentialMovingAverage: at first hardly anything of the beginning is kept.
+        kept = min(share, steps / (9 + steps))
+        for name, tensor in ours.model.state_dict().items():
+            whole = not tensor.is_floating_point()
+            wanted[name] = tensor.double() if whole else kept * wanted[name] + (1 - kept) * tensor.double()
+            torch.testing.assert_close(
+                ours.average.state_dict()[name].double(), wanted[name], rtol=1e-5, atol=1e-6, msg=f"{name}, {steps}"
+            )
+    assert steps == ours.step > 10
+    assert not same(weights_of(ours), dict(ours.average.state_dict()))
+
+
+def test_an_average_does_not_change_the_training(data: DataSet) -> None:
+    with_average, without = begin(settings(ema=0.9), data), begin(settings(), data)
+    # The plateau looks at the validation, which is another one.
+    with_average.config = dataclasses.replace(with_average.config, schedule="constant")
+    without.config = dataclasses.replace(without.config, schedule="constant")
+    averaged, plain = epochs_of(list(with_average.events())), epochs_of(list(without.events()))
+    assert same(weights_of(with_average), weights_of(without))
+    assert [epoch.train_loss for epoch in averaged] == [epoch.train_loss for epoch in plain]
+    assert [epoch.validation_loss for epoch in averaged] != [epoch.validation_loss for epoch in plain]
+    assert without.average is None
+    assert without.judged is without.model
+
+
+def test_the_kept_network_is_the_average_of_the_best_epoch(make_run: Callable[..., Run], data: DataSet) -> None:
+    run = make_run(ema=0.9, epochs=3, optimizer="sgd", learning_rate=0.02)
+    again = begin(run.config, data, weights=run.config.seed)
+    averages: list[dict[str, Tensor]] = []
+    for event in again.events():
+        if isinstance(event, Epoch):
+            assert again.average is not None
+            averages.append({name: tensor.clone() for name, tensor in again.average.state_dict().items()})
+    assert run.best is not None
+    folder = run.path / "checkpoints"
+    best, last = (load_network(folder / f"{name}.safetensors").model for name in ("best", "last"))
+    assert same(dict(best.state_dict()), averages[run.best.epoch - 1])
+    # Who opens the last checkpoint sees what was validated, and not the weights in training.
+    assert same(dict(last.state_dict()), averages[-1])
+    tensors, _ = load_tensors(folder / "last.safetensors")
+    trained = {name.removeprefix("trained."): t for name, t in tensors.items() if name.startswith("trained.")}
+    assert same(trained, weights_of(again))
+    assert not same(trained, averages[-1])
+
+
+def test_a_run_begins_with_the_weights_it_asks_for(make_run: Callable[..., Run]) -> None:
+    # Steps so small that the weights are where they began.
+    run = make_run(initialisation="orthogonal", learning_rate=1e-6, optimizer="sgd")
+    first = next(iter(load_network(run.path / "checkpoints" / "last.safetensors").model.parameters()))
+    matrix = first.detach().flatten(1)
+    torch.testing.assert_close(matrix @ matrix.T, torch.eye(len(matrix)), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("losses", "patience", "stalled"),
+    [
+        ([], 1, False),
+        ([3.0], 1, False),
+        ([3.0, 2.0, 1.0], 1, False),
+        ([1.0, 2.0], 1, True),
+        ([1.0, 1.0], 1, True),
+        ([1.0, 2.0], 2, False),
+        ([1.0, 2.0, 1.5], 2, True),
+        ([1.0, 2.0, 0.9], 2, False),
+        ([1.0, 2.0, 0.9, 1.0, 1.0], 3, False),
+        ([1.0, 2.0, 0.9, 1.0, 1.0, 1.0], 3, True),
+        ([1.0] + 50 * [2.0], 0, False),
+    ],
+)
+def test_patience_ends_after_as_many_epochs_without_a_better_loss(
+    data: DataSet, losses: list[float], patience: int, stalled: bool
+) -> None:
+    ours = begin(settings(stop_patience=patience, epochs=100), data)
+    ours.validation_losses = losses
+    assert ours.has_stalled is stalled
+
+
+@pytest.mark.parametrize("patience", [1, 3])
+def test_a_run_that_gets_no_better_ends_and_says_so(make_run: Callable[..., Run], patience: int) -> None:
+    run = make_run(epochs=60, stop_patience=patience, learning_rate=0.02, train_images=48)
+    losses = [epoch.validation_loss for epoch in run.epochs]
+    waited = [at - losses.index(min(losses[: at + 1])) for at in range(len(losses))]
+    assert len(losses) < 60
+    assert waited[-1] == patience
+    assert max(waited[:-1]) < patience
+    assert run.state == "finished"
+    assert run.last_end is not None
+    assert run.last_end.epoch == len(losses)
+    assert run.last_end.message.startswith(
+        f"Finished {len(losses)} epochs, as the validation loss was no better for {patience}; best validation accuracy "
+    )
+
+
+def test_a_run_with_patience_enough_does_not_speak_of_it(make_run: Callable[..., Run]) -> None:
+    run = make_run(epochs=2, stop_patience=5)
+    assert run.last_end is not None
+    assert run.last_end.message.startswith("Finished 2 epochs; best validation accuracy ")
 
 
 # Images --------------------------------------------------------------------------------------------------------------
@@ -351,13 +591,14 @@ def test_every_epoch_sees_each_image_once_in_another_order(monkeypatch: pytest.M
 
 
 @pytest.mark.usefixtures("every_step")
-def test_validation_is_of_the_weights_at_the_end_of_the_epoch_in_use(data: DataSet) -> None:
+@pytest.mark.parametrize("ema", [0.0, 0.8])
+def test_validation_is_of_the_weights_at_the_end_of_the_epoch_in_use(data: DataSet, ema: float) -> None:
     """Dropout and batch statistics belong to training; each image counts once, whatever the batches."""
-    ours = begin(settings(epochs=3), data)
+    ours = begin(settings(epochs=3, ema=ema, mixup=0.4), data)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (ours.images.mean, ours.images.std))
     for event in ours.events():
         if isinstance(event, Epoch):
-            model = copy.deepcopy(ours.model).eval()
+            model = copy.deepcopy(ours.average if ema else ours.model).eval()  # type: ignore[union-attr]
             with torch.no_grad():
                 logits = model((ours.images.validation_images / 255 - mean) / std)
             loss = F.cross_entropy(logits, ours.images.validation_labels).item()
@@ -474,7 +715,25 @@ RULES = {
     "plain sgd": {"optimizer": "sgd", "momentum": 0.0},
     "adam": {"optimizer": "adam", "learning_rate": 0.002},
     "adamw": {"optimizer": "adamw", "learning_rate": 0.002, "schedule": "one_cycle"},
+    # Every optimiser and every schedule, with an average of the weights and without.
+    "adagrad": {"optimizer": "adagrad", "learning_rate": 0.01, "schedule": "step", "step_epochs": 1},
+    "rmsprop": {"optimizer": "rmsprop", "learning_rate": 0.001, "schedule": "exponential", "warmup_epochs": 1.5},
+    "muon": {"optimizer": "muon", "learning_rate": 0.01, "schedule": "cosine", "mixup": 0.4, "cutmix": 1.0},
+    "plain rmsprop": {"optimizer": "rmsprop", "learning_rate": 0.001, "momentum": 0.0, "schedule": "constant"},
+    "averaged sgd": {"optimizer": "sgd", "ema": 0.8, "schedule": "exponential", "l1": 1e-4, "clip_norm": 1.0},
+    "averaged adam": {"optimizer": "adam", "ema": 0.8, "learning_rate": 0.002, "schedule": "step", "step_epochs": 2},
+    "averaged adamw": {"optimizer": "adamw", "ema": 0.8, "learning_rate": 0.002, "schedule": "cosine"},
+    "averaged adagrad": {"optimizer": "adagrad", "ema": 0.8, "learning_rate": 0.01, "schedule": "one_cycle"},
+    "averaged rmsprop": {"optimizer": "rmsprop", "ema": 0.8, "learning_rate": 0.001, "schedule": "constant"},
+    "averaged muon": {"optimizer": "muon", "ema": 0.8, "learning_rate": 0.01, "schedule": "plateau", "mixup": 0.4},
 }
+
+
+@pytest.mark.parametrize("name", ["optimizer", "schedule"])
+def test_the_rules_that_are_broken_off_below_are_all_there_are(name: str) -> None:
+    kinds = [settings(**rule) for rule in RULES.values()]
+    for choice in FIELDS[name].metadata["choices"]:
+        assert {bool(config.ema) for config in kinds if getattr(config, name) == choice} == {True, False}, choice
 
 
 @pytest.fixture(scope="module")
@@ -485,9 +744,15 @@ def uninterrupted(data: DataSet) -> Callable[[str], tuple[dict[str, Tensor], lis
     def train(rule: str) -> tuple[dict[str, Tensor], list[Epoch]]:
         ours = begin(settings(**RULES[rule], epochs=3), data)
         events = list(ours.events())
-        return weights_of(ours), [without_times(epoch) for epoch in epochs_of(events)]
+        return everything(ours), [without_times(epoch) for epoch in epochs_of(events)]
 
     return train
+
+
+def everything(training: Training) -> dict[str, Tensor]:
+    """The weights, and their running average where there is one."""
+    average = training.average.state_dict() if training.average else {}
+    return weights_of(training) | {f"average {name}": tensor.clone() for name, tensor in average.items()}
 
 
 def at_place(place: str, steps_per_epoch: int, event: Event) -> bool:
@@ -546,8 +811,20 @@ def test_a_training_that_was_broken_off_goes_on_bit_for_bit(
     assert second.epoch == first.epoch
     said += second.events()
     assert [without_times(epoch) for epoch in epochs_of(said)] == wanted_epochs
-    assert same(weights_of(second), wanted)
+    assert same(everything(second), wanted)
     assert epochs_of(said)[-1].seconds >= epochs_of(said)[0].seconds
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_training_that_was_kept_before_its_first_step_begins_as_it_would_have(
+    data: DataSet, uninterrupted: Callable[[str], tuple[dict[str, Tensor], list[Epoch]]], rule: str
+) -> None:
+    wanted, _ = uninterrupted(rule)
+    config = settings(**RULES[rule], epochs=3)
+    first, second = begin(config, data), begin(config, data, weights=77)
+    second.restore(*first.state())
+    list(second.events())
+    assert same(everything(second), wanted)
 
 
 def test_looking_at_the_state_does_not_change_a_training(
@@ -567,6 +844,9 @@ def test_looking_at_the_state_does_not_change_a_training(
         {"width": 0.25},
         {"optimizer": "adam"},
         {"optimizer": "adam", "momentum": 0.0},
+        {"optimizer": "adagrad"},
+        {"optimizer": "rmsprop"},
+        {"optimizer": "muon"},
     ],
 )
 def test_a_state_of_another_model_or_optimiser_is_refused(data: DataSet, other: dict[str, Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torchvision.transforms import InterpolationMode
@@ -15,6 +17,7 @@ from cifar_core.transforms import (
     augment,
     draw,
     generator_for,
+    mix,
     normalisation,
     normalise,
 )
@@ -166,8 +169,8 @@ def test_any_seed_and_step_are_allowed(seed, step):
     assert torch.rand(1, generator=generator_for(seed, step)).item() < 1
 
 
-def test_the_generator_is_on_the_cpu_whatever_the_device():
-    assert generator_for(0, 0, torch.device("meta")).device == torch.device("cpu")
+def test_the_generator_is_on_the_cpu():
+    assert generator_for(0, 0).device == torch.device("cpu")
 
 
 def test_normalised_bytes_and_fractions_agree_and_have_mean_zero_and_deviation_one():
@@ -212,3 +215,135 @@ def test_images_that_are_not_bytes_or_not_as_many_as_drawn_are_refused():
         augment(photos(2).float(), Augmentation(), generator_for(0, 0))
     with pytest.raises(ValueError, match="draw is for 3 images, but there are 2"):
         apply(photos(2), draw(Augmentation(), 3, 32, 32, generator_for(0, 0)))
+
+
+# Two images in one ---------------------------------------------------------------------------------------------------
+
+
+def floats(count: int = 16, height: int = 32, width: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images that can be told from each other at every pixel, each with a label of its own: its number."""
+    return photos(count, height, width) / 255 + torch.arange(count).view(-1, 1, 1, 1), torch.arange(count)
+
+
+def test_nothing_mixed_is_the_images_themselves_and_uses_up_no_chance():
+    images, labels = floats()
+    generator = generator_for(0, 0)
+    before = generator.get_state()
+    mixed = mix(images, labels, 0.0, 0.0, generator)
+    assert mixed.images is images
+    assert mixed.share == 1
+    assert torch.equal(mixed.labels, labels)
+    assert torch.equal(generator.get_state(), before)
+    assert mixed.mean(lambda wanted: wanted.float().sum()) == labels.sum()
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0, 2.0])
+def test_mixup_is_the_convex_combination_of_two_images(alpha):
+    images, labels = floats()
+    before = images.clone()
+    for step in range(10):
+        mixed = mix(images, labels, alpha, 0.0, generator_for(3, step))
+        wanted = mixed.share * images + (1 - mixed.share) * images[mixed.others]
+        torch.testing.assert_close(mixed.images, wanted, rtol=1e-5, atol=1e-5)
+        assert torch.equal(mixed.labels, labels)
+        assert mixed.others.sort().values.equal(labels), "An image was mixed in twice."
+        assert not mixed.others.equal(labels)
+        assert 0 <= mixed.share <= 1
+    assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (24, 40)])
+@pytest.mark.parametrize("alpha", [0.5, 1.0])
+def test_cutmix_pastes_a_rectangle_whose_area_is_the_share_of_its_label(alpha, size):
+    images, labels = floats(16, *size)
+    before = images.clone()
+    shares = set()
+    for step in range(40):
+        mixed = mix(images, labels, 0.0, alpha, generator_for(4, step))
+        pasted = (mixed.images != images)[mixed.others != labels]
+        where = pasted[0, 0]
+        assert (pasted == where).all(), "Not the same place in each image and channel."
+        rows, columns = where.any(1).nonzero().flatten(), where.any(0).nonzero().flatten()
+        area = len(rows) * len(columns)
+        assert where.sum() == area
+        assert not area or (rows[-1] - rows[0] + 1 == len(rows) and columns[-1] - columns[0] + 1 == len(columns))
+        assert mixed.share == 1 - area / (size[0] * size[1])
+        assert torch.equal(mixed.images, torch.where(where, images[mixed.others], images))
+        assert torch.equal(mixed.labels, labels)
+        shares.add(mixed.share)
+    assert len(shares) > 20
+    assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize("alpha", [1e-4, 0.01, 0.2, 1.0, 2.0])
+def test_shares_follow_a_beta_distribution(alpha):
+    count = 3000
+    generator = generator_for(5, 6)
+    images, labels = floats(2, 1, 1)
+    shares = torch.tensor([mix(images, labels, alpha, 0.0, generator).share for _ in range(count)]).double() - 0.5
+    # Central moments of Beta(alpha, alpha), from its closed form.
+    variance = 1 / (4 * (2 * alpha + 1))
+    fourth = variance**2 * (3 - 6 / (2 * alpha + 3))
+    eighth = 0.5**8
+    assert abs(shares.mean()) < 4 * math.sqrt(variance / count)
+    assert abs(shares.square().mean() - variance) < 4 * math.sqrt(max(fourth - variance**2, 1e-9) / count)
+    assert abs(shares.pow(4).mean() - fourth) < 4 * math.sqrt(eighth / count)
+
+
+def test_the_rectangle_of_cutmix_is_anywhere_and_as_large_as_drawn_where_it_fits():
+    generator = generator_for(7, 8)
+    images, labels = floats(2)
+    covered = torch.zeros(32, 32)
+    areas = []
+    for _ in range(2000):
+        mixed = mix(images, labels, 0.0, 1.0, generator)
+        covered += (mixed.images[0] != images[0])[0]
+        areas.append(1 - mixed.share)
+    row, column = divmod(int(covered.argmax()), 32)
+    assert covered.min() > 0
+    assert 8 <= row < 24
+    assert 8 <= column < 24
+    # Beta(1, 1) is even. Of a side s about an even centre s - s^2 / 4 lies inside on average; s^2 is the area drawn.
+    drawn = (torch.arange(1000) + 0.5) / 1000
+    assert sum(areas) / len(areas) == pytest.approx((drawn.sqrt() - drawn / 4).square().mean().item(), abs=0.02)
+
+
+def test_with_both_on_a_coin_chooses():
+    images, labels = floats(8)
+    pasted = 0
+    for step in range(400):
+        mixed = mix(images, labels, 1.0, 1.0, generator_for(9, step))
+        # Of a pasted image every pixel is one that there was.
+        changed = mixed.images != images
+        pasted += bool(torch.isin(mixed.images[changed], images).all())
+    assert abs(pasted - 200) < 4 * math.sqrt(400 / 4)
+
+
+@pytest.mark.parametrize(("mixup", "cutmix"), [(0.4, 0.0), (0.0, 1.0), (0.4, 1.0)])
+def test_the_same_generator_mixes_alike_and_another_does_not(mixup, cutmix):
+    images, labels = floats()
+    one, same, other = (mix(images, labels, mixup, cutmix, generator_for(0, step)) for step in (1, 1, 2))
+    assert torch.equal(one.images, same.images)
+    assert torch.equal(one.others, same.others)
+    assert one.share == same.share != other.share
+    assert not torch.equal(one.images, other.images)
+
+
+@pytest.mark.parametrize(("mixup", "cutmix"), [(0.4, 0.0), (0.0, 1.0)])
+def test_the_loss_of_mixed_images_is_that_of_the_mixed_labels(mixup, cutmix):
+    images, labels = floats()
+    mixed = mix(images, labels, mixup, cutmix, generator_for(1, 1))
+    logits = torch.randn(16, 16, generator=generator_for(2, 2))
+    one, other = (torch.nn.functional.one_hot(which, 16).float() for which in (mixed.labels, mixed.others))
+    wanted = torch.nn.functional.cross_entropy(logits, mixed.share * one + (1 - mixed.share) * other)
+    assert 0 < mixed.share < 1
+    torch.testing.assert_close(mixed.mean(lambda which: torch.nn.functional.cross_entropy(logits, which)), wanted)
+
+
+def test_mixing_and_normalising_commute():
+    images, labels = floats()
+    mean, std = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
+    for mixup, cutmix in ((0.4, 0.0), (0.0, 1.0)):
+        first = normalise(mix(images, labels, mixup, cutmix, generator_for(1, 1)).images, mean, std)
+        last = mix(normalise(images, mean, std), labels, mixup, cutmix, generator_for(1, 1)).images
+        torch.testing.assert_close(first, last, rtol=1e-4, atol=1e-3)

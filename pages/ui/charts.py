@@ -316,7 +316,11 @@ def _curve_spec(title: str, value_format: str) -> dict[str, Any]:
             {
                 "transform": [{"filter": f"datum.series === {CHANGE!r}"}],
                 "mark": {"type": "rule", "strokeWidth": 1.5, "strokeDash": [2, 2]},
-                "encoding": {**mark, "y2": {"value": "height"}, "tooltip": {"field": "note", "title": "Changed by hand"}},
+                "encoding": {
+                    **mark,
+                    "y2": {"value": "height"},
+                    "tooltip": {"field": "note", "title": "Changed by hand"},
+                },
             },
             {
                 "transform": [{"filter": f"datum.series === {CHANGE!r}"}],

@@ -24,7 +24,6 @@ def watch(run: Run) -> None:
     alive = run.alive
     # The fragment keeps the arguments of the last full run, so it gets the folder and asks that for the rest.
     st.fragment(_watch, run_every=TICK_SECONDS if alive else None)(str(run.path), alive)
-    _facts(run)
 
 
 def _watch(path: str, was_alive: bool) -> None:
@@ -44,6 +43,7 @@ def _watch(path: str, was_alive: bool) -> None:
         _steering(run, settings)
     elif run.state in ("finished", "stopped"):
         _afterwards(run, settings)
+    _facts(run)
 
 
 def _controls(run: Run) -> None:
@@ -237,4 +237,5 @@ def _facts(run: Run) -> None:
             hide_index=True,
             alt="Settings of this run",
         )
-        st.caption(f"Run {run.id}, in {run.path}")
+        born = f", forked from the {run.parent[1]} weights of run {run.parent[0]}" if run.parent else ""
+        st.caption(f"Run {run.id}{born}, in {run.path}")

@@ -10,25 +10,51 @@ import streamlit as st
 
 from cifar_core.config import FIELD_TYPES, FIELDS, GROUPS, MODELS, RECIPES, TrainConfig
 from cifar_core.datasets import cached
+from cifar_core.runs import Run
 from cifar_core.schedules import planned
 from pages import ui
 from pages.ui import charts, loaders
 
 
-def form() -> TrainConfig | None:
-    """All settings of a training with help and bounds; a configuration once Start is pressed."""
-    infos = {info.source: info.name for info in cached(ui.place().cache)}
-    recipe = st.selectbox(
-        "Recipe",
-        list(RECIPES),
-        format_func=lambda name: RECIPES[name].title,
-        key=ui.remembered("recipe", list(RECIPES), next(iter(RECIPES))),
-        help="A named set of settings. Everything below can be changed afterwards.",
+def beginning(run: Run | None) -> tuple[Run | None, str]:
+    """What the next run begins with: fresh weights (None), or those of a checkpoint of the run on the page (a fork)."""
+    if run is None or not run.checkpoints():
+        return None, "last"
+    chosen = st.segmented_control(
+        "Begin with",
+        ["fresh", *run.checkpoints()],
+        format_func={"fresh": "Fresh weights", "best": "Best epoch of this run", "last": "Its last step"}.get,
+        default="fresh",
+        required=True,
+        key=f"beginning-{run.id}",
+        help="A fork goes on from the weights of the run shown here, with settings of its own; its epochs count those "
+        "of its parent.",
     )
-    ui.remember("recipe", recipe)
-    st.caption(f"{RECIPES[recipe].summary} *{RECIPES[recipe].source}.*")
-    if st.session_state.get("filled_with") != recipe:
-        _fill_in(recipe)
+    return (run, chosen) if chosen in run.checkpoints() else (None, "last")
+
+
+def form(parent: Run | None = None) -> TrainConfig | None:
+    """All settings of a training with help and bounds; a configuration once Start is pressed.
+
+    Args:
+        parent: The run to fork; the form begins with its settings.
+    """
+    infos = {info.source: info.name for info in cached(ui.place().cache)}
+    if parent:
+        if st.session_state.get("filled_with") != parent.id:
+            _fill_in(parent.settings, parent.id)
+    else:
+        recipe = st.selectbox(
+            "Recipe",
+            list(RECIPES),
+            format_func=lambda name: RECIPES[name].title,
+            key=ui.remembered("recipe", list(RECIPES), next(iter(RECIPES))),
+            help="A named set of settings. Everything below can be changed afterwards.",
+        )
+        ui.remember("recipe", recipe)
+        st.caption(f"{RECIPES[recipe].summary} *{RECIPES[recipe].source}.*")
+        if st.session_state.get("filled_with") != recipe:
+            _fill_in(TrainConfig.from_values(RECIPES[recipe].settings), recipe)
     # The button comes before the settings on the page and after them in the script.
     top = st.container()
     values: dict[str, Any] = {}
@@ -46,7 +72,13 @@ def form() -> TrainConfig | None:
     if not infos:
         with top:
             ui.no_data()
-    if top.button("Start training", type="primary", icon=":material/play_arrow:", width="stretch", disabled=not infos):
+    if top.button(
+        "Fork the run" if parent else "Start training",
+        type="primary",
+        icon=":material/play_arrow:",
+        width="stretch",
+        disabled=not infos,
+    ):
         return config
     return None
 
@@ -91,31 +123,32 @@ def _matters(name: str, values: dict[str, Any]) -> bool:
     return all(values.get(other) in wanted for other, wanted in FIELDS[name].metadata["used_by"].items())
 
 
-def _fill_in(recipe: str) -> None:
-    """Set every widget to what the recipe says."""
-    st.session_state["filled_with"] = recipe
-    config = TrainConfig.from_values(RECIPES[recipe].settings)
+def _fill_in(config: TrainConfig, source: str) -> None:
+    """Set every widget to what a recipe or a parent says."""
+    st.session_state["filled_with"] = source
     for name in FIELDS:
-        if name != "data":
+        if name != "data" or config.data:
             st.session_state[f"set_{name}"] = getattr(config, name)
 
 
 def spoken(choice: str) -> str:
     """The name of a choice as people write it."""
-    names = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "one_cycle": "One-cycle", "cuda": "CUDA", "mps": "MPS"}
-    return names.get(choice, "CPU" if choice == "cpu" else choice.capitalize())
+    names = {"adamw": "AdamW", "rmsprop": "RMSprop", "one_cycle": "One-cycle"}
+    return names.get(choice, choice.upper() if choice in ("sgd", "cpu", "cuda", "mps") else choice.capitalize())
 
 
 def _published_dropout() -> None:
     st.session_state["set_dropout"] = MODELS[st.session_state["set_model"]].dropout
     if MODELS[st.session_state["set_model"]].pretrained:
         st.session_state["set_width"] = 1.0
+        st.session_state["set_initialisation"] = "default"
 
 
 def label(name: str) -> str:
     """What a form calls a setting, with its unit."""
     unit = FIELDS[name].metadata["unit"]
-    return name.replace("_", " ").capitalize() + (f" ({unit})" if unit else "")
+    names = {"ema": "EMA of the weights", "mixup": "MixUp", "cutmix": "CutMix"}
+    return names.get(name, name.replace("_", " ").capitalize()) + (f" ({unit})" if unit else "")
 
 
 def _setting(name: str, about: Any, data: dict[str, str], key: str) -> Any:
@@ -145,5 +178,9 @@ def _setting(name: str, about: Any, data: dict[str, str], key: str) -> Any:
             shown = min(int(high), 200) if name == "epochs" else int(high)
             return st.slider(title, int(low), max(shown, st.session_state[key]), key=key, help=about["help"])
         return st.number_input(title, int(low), None if high is None else int(high), key=key, help=about["help"])
+    if name == "ema":
+        # What counts is how far it is from 1.
+        shares = {0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9998, 0.9999}
+        return st.select_slider(title, sorted(shares | {st.session_state[key]}), key=key, help=about["help"])
     step = 0.125 if name == "width" else 1.0 if high > 10 else 0.01
     return st.slider(title, float(low), float(high), step=step, key=key, help=about["help"])

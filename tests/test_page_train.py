@@ -1,0 +1,328 @@
+"""The Train page: settings that matter are shown, Start makes the run that was asked for, and runs in every state."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cifar_core import job
+from cifar_core.config import FIELDS, MODELS, RECIPES, TrainConfig
+from cifar_core.events import duration
+from cifar_core.runs import Held, Run, RunError, list_runs
+from pages.ui import settings
+from tests.conftest import Tiny
+
+PAGE = "pages/train.py"
+
+Open = Callable[..., Any]
+
+RULED = {other for field in FIELDS.values() for other in field.metadata["used_by"]}
+
+
+@pytest.fixture(autouse=True)
+def launched(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
+    """Runs that a worker would have been started for."""
+    runs: list[Run] = []
+    monkeypatch.setattr(job, "launch", lambda run, cache: runs.append(run))
+    return runs
+
+
+def texts(app: Any) -> str:
+    kinds = (app.markdown, app.caption, app.info, app.warning, app.error)
+    return "\n".join(str(element.value) for kind in kinds for element in kind).replace("\\", "")
+
+
+def widgets(app: Any) -> dict[str, Any]:
+    """The settings of the form by their names."""
+    kinds = ("selectbox", "slider", "select_slider", "number_input", "toggle")
+    shown = [widget for kind in kinds for widget in app.get(kind) if (widget.key or "").startswith("set_")]
+    return {widget.key.removeprefix("set_"): widget for widget in shown}
+
+
+def start(app: Any) -> Any:
+    return next(button for button in app.button if button.label == "Start training")
+
+
+def labels(app: Any) -> list[str]:
+    return [button.label for button in app.button]
+
+
+def change(app: Any, **values: Any) -> Any:
+    for name, value in values.items():
+        widgets(app)[name].set_value(value).run()
+        assert not app.exception, app.exception
+    return app
+
+
+# The form ------------------------------------------------------------------------------------------------------------
+
+
+def test_without_data_and_runs_it_leads_to_both(dashboard: Open, cache: Path) -> None:
+    shutil.rmtree(cache)
+    app = dashboard(PAGE)
+    assert "No images here yet" in texts(app)
+    assert "No runs yet" in texts(app)
+    assert start(app).disabled
+
+
+def test_with_data_a_start_is_possible(dashboard: Open) -> None:
+    app = dashboard(PAGE)
+    assert not start(app).disabled
+    assert "No runs yet" in texts(app)
+    assert not app.error
+
+
+@pytest.mark.parametrize("name", sorted(RULED))
+def test_each_choice_shows_the_settings_that_matter_and_hides_the_others(dashboard: Open, name: str) -> None:
+    app = dashboard(PAGE)
+    for choice in FIELDS[name].metadata["choices"]:
+        change(app, **{name: choice})
+        config = TrainConfig.from_values({other: widgets(app)[other].value for other in RULED})
+        assert set(widgets(app)) == {setting for setting in FIELDS if config.used(setting)}, choice
+        assert not app.error
+
+
+@pytest.mark.parametrize(
+    ("name", "names"),
+    [
+        ("optimizer", ["SGD", "Adam", "AdamW", "Adagrad", "RMSprop", "Muon"]),
+        ("schedule", ["Constant", "Step", "Cosine", "One-cycle", "Plateau", "Exponential"]),
+        ("initialisation", ["Default", "He", "Xavier", "Orthogonal", "Dirac"]),
+        ("device", ["Auto", "CUDA", "MPS", "CPU"]),
+    ],
+)
+def test_choices_are_called_what_people_call_them(dashboard: Open, name: str, names: list[str]) -> None:
+    assert list(widgets(dashboard(PAGE))[name].options) == names
+
+
+def test_every_setting_has_a_name_with_its_unit_and_help(dashboard: Open) -> None:
+    shown = widgets(dashboard(PAGE))
+    assert {name: widget.label for name, widget in shown.items()} == {name: settings.label(name) for name in shown}
+    assert shown["ema"].label == "EMA of the weights (fraction)"
+    assert shown["mixup"].label == "MixUp"
+    assert shown["batch_size"].label == "Batch size (images)"
+    assert {name: widget.help for name, widget in shown.items()} == {
+        name: FIELDS[name].metadata["help"] for name in shown
+    }
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_in_the_link_fills_in_its_settings(dashboard: Open, recipe: str) -> None:
+    app = dashboard(PAGE, recipe=recipe)
+    wanted = TrainConfig.from_values(RECIPES[recipe].settings)
+    shown = {name: widget.value for name, widget in widgets(app).items() if name != "data"}
+    assert shown == {name: getattr(wanted, name) for name in shown}
+    assert app.query_params["recipe"] == recipe
+    assert RECIPES[recipe].summary in texts(app)
+    assert not app.warning
+
+
+def test_an_unknown_recipe_in_the_link_is_said(dashboard: Open) -> None:
+    app = dashboard(PAGE, recipe="cake")
+    assert "There is no recipe 'cake' here" in app.warning[0].value
+    assert app.selectbox(key="recipe_choice").value == next(iter(RECIPES))
+
+
+def test_another_recipe_replaces_the_settings_and_the_link(dashboard: Open) -> None:
+    app = change(dashboard(PAGE), momentum=0.5, epochs=33)
+    app.selectbox(key="recipe_choice").set_value("single_conv").run()
+    assert app.query_params["recipe"] == "single_conv"
+    assert widgets(app)["momentum"].value == 0.9
+    assert widgets(app)["epochs"].value == 10
+    assert widgets(app)["model"].value == "single_conv"
+
+
+def test_a_pretrained_model_takes_the_settings_it_needs_with_it(dashboard: Open) -> None:
+    app = change(dashboard(PAGE), width=0.5, initialisation="he")
+    pretrained = next(name for name in MODELS if MODELS[name].pretrained)
+    change(app, model=pretrained)
+    assert not app.error
+    assert widgets(app)["width"].value == 1
+    assert widgets(app)["initialisation"].value == "default"
+    change(app, initialisation="xavier")
+    assert "initialisation must be default" in app.error[0].value
+    assert "Start training" not in labels(app)
+
+
+def test_the_plan_of_the_learning_rate_has_the_steps_of_the_data(dashboard: Open) -> None:
+    app = change(dashboard(PAGE), epochs=7, batch_size=16)
+    # Of 180 training images a tenth is held out: 162 images in batches of 16.
+    assert "77 steps, 11 an epoch." in texts(app)
+
+
+# Start ---------------------------------------------------------------------------------------------------------------
+
+CHOSEN: dict[str, dict[str, Any]] = {
+    "nothing": {},
+    "muon": {"optimizer": "muon", "momentum": 0.95, "nesterov": False, "schedule": "exponential", "decay": 0.5},
+    "rmsprop": {"optimizer": "rmsprop", "schedule": "step", "warmup_epochs": 3.0, "step_epochs": 2, "gamma": 0.5},
+    "adagrad": {"optimizer": "adagrad", "schedule": "cosine", "initialisation": "orthogonal", "learning_rate": 0.01},
+    "everything new": {
+        "initialisation": "dirac",
+        "l1": 0.0001,
+        "clip_norm": 1.0,
+        "ema": 0.999,
+        "stop_patience": 4,
+        "mixup": 0.4,
+        "cutmix": 1.0,
+        "seed": 5,
+        "normalisation": "half",
+    },
+}
+
+
+@pytest.mark.parametrize("chosen", CHOSEN)
+def test_start_makes_a_run_with_exactly_the_chosen_settings(
+    dashboard: Open, tiny: Tiny, runs_root: Path, launched: list[Run], chosen: str
+) -> None:
+    app = change(dashboard(PAGE), **CHOSEN[chosen])
+    assert not list_runs(runs_root)
+    start(app).click().run()
+    assert not app.exception
+    (run,) = list_runs(runs_root)
+    assert [other.id for other in launched] == [run.id]
+    recipe = RECIPES[next(iter(RECIPES))].settings
+    assert run.config == TrainConfig.from_values({**recipe, **CHOSEN[chosen], "data": str(tiny.source)})
+    assert app.query_params["run"] == run.id
+    assert app.selectbox(key="run_choice").value == run.id
+    # The button is not pressed any more.
+    app.run()
+    assert len(list_runs(runs_root)) == 1
+
+
+@pytest.mark.parametrize("optimizer", FIELDS["optimizer"].metadata["choices"])
+def test_a_setting_without_effect_is_not_taken_from_what_was_chosen_before(
+    dashboard: Open, runs_root: Path, optimizer: str
+) -> None:
+    app = change(dashboard(PAGE), momentum=0.5, optimizer=optimizer)
+    start(app).click().run()
+    (run,) = list_runs(runs_root)
+    assert run.config.momentum == (0.5 if run.config.used("momentum") else TrainConfig().momentum)
+
+
+def test_what_keeps_a_run_from_starting_is_said(
+    dashboard: Open, monkeypatch: pytest.MonkeyPatch, runs_root: Path
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise RunError("No worker can be started in /here: No space left on device.")
+
+    monkeypatch.setattr(job, "launch", refuse)
+    app = dashboard(PAGE)
+    start(app).click().run()
+    assert not app.exception
+    assert "No space left on device" in app.error[0].value
+
+
+# Runs ----------------------------------------------------------------------------------------------------------------
+
+STATES = {
+    "ready": (["Start"], ""),
+    "running": (["Pause", "Stop and keep"], ""),
+    "paused": (["Resume", "Stop and keep"], ""),
+    "finished": ([], "Finished 3 epochs."),
+    "stopped": (["Resume"], "Stopped after 1.45 epochs"),
+    "failed": (["Resume"], "stopped being a number in epoch 2"),
+    "interrupted": (["Resume"], "The worker ended without a word"),
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_run_in_each_state_has_its_word_and_its_buttons(
+    run_in_state: Callable[..., Run], dashboard: Open, state: str
+) -> None:
+    run = run_in_state(state)
+    app = dashboard(PAGE)
+    buttons, words = STATES[state]
+    assert app.query_params["run"] == run.id
+    assert {"Start", "Pause", "Resume", "Stop and keep"} & set(labels(app)) == set(buttons)
+    assert state in texts(app)
+    assert words in texts(app)
+    metrics = {metric.label: metric.value for metric in app.metric}
+    if state == "ready":
+        assert not metrics
+    else:
+        assert metrics["Best validation accuracy"] == ("80.0%" if state == "finished" else "40.0%")
+        assert metrics["Time left"] == (duration(12.0) if state in ("running", "paused") else "–")
+        assert f"Run {run.id}, in {run.path}" in texts(app)
+
+
+@pytest.mark.parametrize("state", ["ready", "stopped", "failed", "interrupted"])
+def test_a_run_that_rests_can_be_set_going(
+    run_in_state: Callable[..., Run], dashboard: Open, launched: list[Run], state: str
+) -> None:
+    run = run_in_state(state)
+    app = dashboard(PAGE)
+    app.button(key="relaunch").click().run()
+    assert not app.exception
+    assert [other.id for other in launched] == [run.id]
+
+
+def test_a_run_that_somebody_else_has_set_going_says_so(
+    run_in_state: Callable[..., Run], dashboard: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_in_state("stopped")
+
+    def refuse(*_: Any) -> None:
+        raise Held("A worker is there already.")
+
+    monkeypatch.setattr(job, "launch", refuse)
+    app = dashboard(PAGE)
+    app.button(key="relaunch").click().run()
+    assert not app.exception
+    assert "A worker is there already." in texts(app)
+
+
+def test_pause_and_stop_are_asked_for(run_in_state: Callable[..., Run], dashboard: Open) -> None:
+    run = run_in_state("running")
+    app = dashboard(PAGE)
+    next(button for button in app.button if button.label == "Pause").click().run()
+    assert run.requested("pause")
+    next(button for button in app.button if button.label == "Resume").click().run()
+    assert not run.requested("pause")
+    next(button for button in app.button if button.label == "Stop and keep").click().run()
+    assert run.requested("stop")
+    assert next(button for button in app.button if button.label == "Stopping").disabled
+
+
+def test_a_link_opens_its_run_and_a_lost_one_is_said(run_in_state: Callable[..., Run], dashboard: Open) -> None:
+    # Of two runs of one second, chance decides which is the newer one.
+    older, newer = sorted((run_in_state("finished"), run_in_state("stopped")), key=lambda run: run.id)
+    assert dashboard(PAGE, run=older.id).selectbox(key="run_choice").value == older.id
+    app = dashboard(PAGE, run="20200101-000000-gone")
+    assert app.selectbox(key="run_choice").value == newer.id
+    assert "There is no run '20200101-000000-gone' here any more" in app.warning[0].value
+
+
+def test_an_unreadable_run_is_one_sentence_and_the_form_stays(
+    run_in_state: Callable[..., Run], dashboard: Open
+) -> None:
+    run = run_in_state("finished")
+    (run.path / "config.json").write_bytes(b"\xff{")
+    app = dashboard(PAGE)
+    assert len(app.error) == 2, "One for its course, one for its settings."
+    for error in app.error:
+        assert f"The settings of run {run.id} cannot be read: " in error.value
+        assert "\n" not in error.value
+    assert not start(app).disabled
+
+
+@pytest.mark.parametrize("line", ['{"kind": "fut', '{"kind": "future"}\n', "\x00\x00\x00"])
+def test_a_broken_last_event_does_not_matter(run_in_state: Callable[..., Run], dashboard: Open, line: str) -> None:
+    run = run_in_state("interrupted")
+    with (run.path / "events.jsonl").open("a") as file:
+        file.write(line)
+    app = dashboard(PAGE)
+    assert not app.error
+    assert app.metric[0].value == "40.0%"
+
+
+def test_the_settings_of_a_run_are_those_with_an_effect(run_in_state: Callable[..., Run], dashboard: Open) -> None:
+    run = run_in_state("finished", optimizer="muon", schedule="exponential", decay=0.7)
+    table = dashboard(PAGE).dataframe[0].value.set_index("setting")["value"]
+    assert set(table.index) == {name for name in FIELDS if run.config.used(name)}
+    assert table["decay"] == "0.7"
+    assert "warmup_fraction" not in table.index
