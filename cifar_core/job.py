@@ -20,7 +20,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cifar_core.config import TrainConfig
-from cifar_core.events import Boot, Changed, End, Epoch, Event, Paused, Refused, Resumed, Start, TaskProgress, Waiting
+from cifar_core.events import (
+    Boot,
+    Changed,
+    End,
+    Epoch,
+    Event,
+    Paused,
+    Progress,
+    Refused,
+    Resumed,
+    Start,
+    TaskProgress,
+    Waiting,
+)
 from cifar_core.runs import Held, Run, RunError, WorkFolder, create_run, list_runs, read_json, write_whole
 
 if TYPE_CHECKING:
@@ -36,6 +49,9 @@ CACHE = PROGRAM / "data" / "cache"
 DOWNLOADS = PROGRAM / "data"
 
 POLL_SECONDS = 0.2
+
+CURVE_POINTS = 2000
+"""About how many signs of life a run writes down before it begins to write fewer."""
 
 EXIT_SECONDS = 10.0
 """How long a worker that has said its last word may take to exit."""
@@ -299,9 +315,14 @@ def _set_up(run: Run, cache: Path, compute: Compute) -> tuple[Training, DataSet]
 def _steered(run: Run, training: Training, data: DataSet) -> Iterator[Event]:
     """Train, keep checkpoints, and do what is asked through the run's control folder."""
     kept = training.step
+    said = 0.0
     yield from _change(run, training)
     for event in training.events():
-        yield _said(run, event)
+        # A long run says less often how far it is, or its log would be slow to read in the end.
+        pause = min(training.seconds / CURVE_POINTS, 10.0)
+        if not isinstance(event, Progress) or time.monotonic() - said >= pause:
+            yield _said(run, event)
+            said = time.monotonic()
         if isinstance(event, Epoch):
             # After its event: a worker that dies in between repeats the epoch and says the same again.
             if event.best:

@@ -195,6 +195,10 @@ class _Logs:
         self._guard = threading.Lock()
         self._read: dict[Path, tuple[tuple[int, int], int, list[Event]]] = {}
 
+    def forget(self, path: Path) -> None:
+        with self._guard:
+            self._read.pop(path, None)
+
     def read(self, path: Path) -> list[Event]:
         with self._guard:
             try:
@@ -357,6 +361,7 @@ class Run(WorkFolder):
                 grave = self.path.with_name(f".{self.id}.deleted")
                 self.path.rename(grave)
                 shutil.rmtree(grave, ignore_errors=True)
+            _LOGS.forget(self.path / "events.jsonl")
         except Held:
             raise RunError(f"Run {self.id} is {self.state}; stop it before deleting it.") from None
         except OSError as error:

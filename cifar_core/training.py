@@ -127,7 +127,11 @@ class Training:
         self._sums = torch.zeros(2, device=compute.device)
         """Loss and hits, summed over the images of this epoch so far."""
         self._seen = 0
+        """Images of this epoch so far."""
+        self._epoch_seconds = 0.0
+        """Training seconds of this epoch so far."""
         self._validation_seconds = 0.0
+        """Of the last validation; 0 before the first."""
         self._planned = dict(planned or {})
         self._wanted: dict[str, Any] = {}
 
@@ -187,12 +191,10 @@ class Training:
         """
         yield from self._changes()
         while len(self.validation_losses) < self.config.epochs and not self.has_stalled:
-            seconds, epoch = self.seconds, self.epoch
             # A training that was stopped during a validation has its steps behind it.
             if self.step < (len(self.validation_losses) + 1) * self.steps_per_epoch:
                 yield from self._train_epoch()
-            images = (self.epoch - epoch) * len(self.images.train_labels)
-            yield from self._validate(images / (self.seconds - seconds) if images else 0.0)
+            yield from self._validate()
 
     def _train_epoch(self) -> Iterator[Progress | Changed]:
         images, seed = self.images, self.config.seed
@@ -203,7 +205,9 @@ class Training:
         self.model.train()
         since, before = time.perf_counter(), self._totals()
         for chosen in batches[first : self.steps_per_epoch]:
+            away = time.perf_counter()
             yield from self._changes()
+            since += time.perf_counter() - away
             config = self.config
             draws = generator_for(seed, self.step)
             # Dropout draws from the device's own generator.
@@ -216,11 +220,11 @@ class Training:
             if elapsed >= PROGRESS_SECONDS or self.step == 1:
                 now = self._totals()
                 loss, hits, seen = (new - old for new, old in zip(now, before, strict=True))
-                self.seconds += time.perf_counter() - since
+                self._epoch_seconds += time.perf_counter() - since
                 yield self._progress("training", loss / seen, hits / seen, seen / elapsed)
                 before, since = now, time.perf_counter()
         self._totals()  # Waits for the device, so that the clock tells the truth.
-        self.seconds += time.perf_counter() - since
+        self._epoch_seconds += time.perf_counter() - since
 
     def _learn(self, batch: Tensor, mixed: Mixed) -> None:
         config = self.config
@@ -272,10 +276,11 @@ class Training:
             )
         return loss, hits, self._seen
 
-    def _validate(self, speed: float) -> Iterator[Progress | Epoch]:
+    def _validate(self) -> Iterator[Progress | Epoch]:
         images = self.images
         train_loss, train_accuracy, seen = self._totals()
-        train_loss, train_accuracy = train_loss / seen, train_accuracy / seen
+        train_loss, train_accuracy, speed = train_loss / seen, train_accuracy / seen, seen / self._epoch_seconds
+        done, count = 0, len(images.validation_labels)
         began, away = time.perf_counter(), 0.0
         loss = torch.zeros((), device=self.compute.device)
         hits = torch.zeros((), device=self.compute.device)
@@ -292,12 +297,14 @@ class Training:
                 logits = judged(ready.contiguous(memory_format=self.compute.memory_format)).float()
                 loss += F.cross_entropy(logits, labels, reduction="sum")
                 hits += (logits.argmax(1) == labels).sum()
+            done += len(labels)
             now = time.perf_counter()
             if now - shown >= PROGRESS_SECONDS:
-                yield self._progress("validation", train_loss, train_accuracy, speed)
+                spent = now - began - away
+                left = spent / done * (count - done)
+                yield self._progress("validation", train_loss, train_accuracy, speed, spent + left, left)
                 shown = time.perf_counter()
                 away += shown - now
-        count = len(images.validation_labels)
         validation_loss, validation_accuracy = loss.item() / count, hits.item() / count
         if not math.isfinite(validation_loss):
             # The last step spoilt the weights; the training loss was computed before it.
@@ -309,8 +316,9 @@ class Training:
         self.validation_losses.append(validation_loss)
         best = validation_accuracy > self.best_accuracy
         self.best_accuracy = max(self.best_accuracy, validation_accuracy)
+        self.seconds += self._epoch_seconds
         self._sums.zero_()
-        self._seen = 0
+        self._seen, self._epoch_seconds = 0, 0.0
         progress = self._progress("training", train_loss, train_accuracy, speed)
         yield Epoch(
             epoch=round(self.epoch),
@@ -326,12 +334,26 @@ class Training:
             best=best,
         )
 
-    def _progress(self, phase: str, loss: float, accuracy: float, speed: float) -> Progress:
+    def _progress(
+        self,
+        phase: str,
+        loss: float,
+        accuracy: float,
+        speed: float,
+        per_validation: float | None = None,
+        validation_left: float | None = None,
+    ) -> Progress:
         last_step = max(self.step - 1, 0)
         known_then = self.validation_losses[: last_step // self.steps_per_epoch]
-        steps_left = self.config.epochs * self.steps_per_epoch - self.step
-        validations_left = math.ceil(steps_left / self.steps_per_epoch)
-        per_step = self.seconds / max(self.step, 1)
+        per_step = (self.seconds + self._epoch_seconds) / max(self.step, 1)
+        if per_validation is None:
+            # Before the first one: it goes forward only, which is about a third of a training step.
+            images = self.images
+            ratio = len(images.validation_labels) / len(images.train_labels)
+            per_validation = self._validation_seconds or per_step * self.steps_per_epoch * ratio / 3
+        validations = self.config.epochs - len(self.validation_losses)
+        if validation_left is None:
+            validation_left = per_validation if validations else 0.0
         return Progress(
             phase=phase,
             epoch=self.epoch,
@@ -340,7 +362,9 @@ class Training:
             train_accuracy=accuracy,
             learning_rate=learning_rate(self.config, last_step, self.steps_per_epoch, known_then),
             images_per_second=speed,
-            seconds_left=steps_left * per_step + validations_left * self._validation_seconds,
+            seconds_left=(self.config.epochs * self.steps_per_epoch - self.step) * per_step
+            + max(validations - 1, 0) * per_validation
+            + validation_left,
         )
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -359,6 +383,8 @@ class Training:
             "config": dataclasses.asdict(self.config),
             "seen": self._seen,
             "seconds": self.seconds,
+            "epoch_seconds": self._epoch_seconds,
+            "validation_seconds": self._validation_seconds,
             "best_accuracy": self.best_accuracy,
             "validation_losses": self.validation_losses,
             "scaler": self.scaler.state_dict(),
@@ -384,7 +410,7 @@ class Training:
         epochs = min(len(self.validation_losses), config.epochs)
         self.step = epochs * steps_per_epoch
         self._sums.zero_()
-        self._seen = 0
+        self._seen, self._epoch_seconds = 0, 0.0
         self.best_accuracy = -1.0
 
     def restore(self, tensors: dict[str, Tensor], counters: dict[str, Any]) -> None:
@@ -423,6 +449,8 @@ class Training:
             self.step = int(counters["step"])
             self._seen = int(counters["seen"])
             self.seconds = float(counters["seconds"])
+            self._epoch_seconds = float(counters["epoch_seconds"])
+            self._validation_seconds = float(counters["validation_seconds"])
             self.best_accuracy = float(counters["best_accuracy"])
             self.validation_losses = [float(loss) for loss in counters["validation_losses"]]
             if counters["scaler"]:

@@ -5,8 +5,8 @@ import time
 import streamlit as st
 
 from cifar_core import job
-from cifar_core.datasets import cached
-from cifar_core.runs import list_runs, read_json
+from cifar_core.datasets import DataInfo, cached
+from cifar_core.runs import Run, list_runs, read_json
 from pages import ui
 from pages.ui import charts
 
@@ -15,35 +15,64 @@ ui.page("Overview")
 place = ui.place()
 infos, runs = cached(place.cache), list_runs(place.runs)
 
-st.subheader("What to do next", anchor=False)
-with st.container(horizontal=True, border=True):
-    if not infos:
-        ui.link("Data", "Open a data set, or fetch CIFAR-10")
-    elif not runs:
-        ui.link("Data", "Look at the images")
-        ui.link("Augment", "See what augmentation does")
-        ui.link("Train", "Train a first network")
-    else:
-        alive = next((run for run in runs if run.alive), None)
-        done = next((run for run in runs if run.checkpoints()), None)
+
+def what_next(infos: list[DataInfo], runs: list[Run]) -> None:
+    """The ways on from here, the most useful first."""
+    st.subheader("What to do next", anchor=False)
+    alive = next((run for run in runs if run.alive), None)
+    done = next((run for run in runs if run.checkpoints()), None)
+    with st.container(horizontal=True, border=True):
+        if not infos and not runs:
+            ui.link("Data", "Open a data set, or fetch CIFAR-10")
+        if infos and not runs:
+            ui.link("Data", "Look at the images")
+            ui.link("Augment", "See what augmentation does")
+            ui.link("Train", "Train a first network")
         if alive:
             ui.link("Train", "Watch the run under way", run=alive.id)
         if done:
             ui.link("Evaluate", "See where the newest network is wrong", run=done.id)
             ui.link("Features", "See how it groups the images", run=done.id)
             ui.link("Explain", "Try it on a photo", run=done.id)
-        if not alive:
+        if infos and runs:
             ui.link("Train", "Train another network")
 
+
+def where_runs_stand(was_alive: bool) -> None:
+    """The table of runs; drawn anew while one of them lives."""
+    runs = list_runs(place.runs)
+    if any(run.alive for run in runs) != was_alive:
+        st.rerun()
+    st.subheader("Runs", anchor=False)
+    if not runs:
+        st.caption("The first run will appear here, started on the Train page or by `python -m cifar_core train`.")
+        return
+    st.dataframe(
+        charts.run_table(runs),
+        hide_index=True,
+        column_config={
+            "Best validation accuracy": st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1),
+            "Run": st.column_config.LinkColumn(display_text=r"run=(.*)"),
+        },
+        key="runs",
+        alt="Runs with their state and best accuracy",
+    )
+    st.caption(
+        f"{len(runs)} run{'s' if len(runs) != 1 else ''} in {ui.plain(str(place.runs))}. Accuracy is that of the best "
+        "epoch on images held out from the training split; the test split is used on the Evaluate page only."
+    )
+
+
+what_next(infos, runs)
 data, device = st.columns(2, gap="large")
 with data:
     st.subheader("Data", anchor=False)
     for info in infos[:5]:
         with st.container(border=True):
-            st.markdown(f"**{info.name}**")
+            st.markdown(f"**{ui.plain(info.name)}**")
             st.caption(
                 f"{info.train_images:,} training and {info.test_images:,} test images in {len(info.classes)} classes, "
-                f"from {info.source}"
+                f"from {ui.plain(info.source)}"
             )
             ui.link("Data", "Look at it", data=info.id)
     if not infos:
@@ -59,21 +88,5 @@ with device:
             st.markdown(f"**{known['name']}**")
             st.caption(known["reason"])
             st.caption(f"torch {known['torch']}, Python {known['python']}, {known['cores']} cores")
-
-st.subheader("Runs", anchor=False)
-if runs:
-    st.dataframe(
-        charts.run_table(runs),
-        hide_index=True,
-        column_config={
-            "best validation accuracy": st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1),
-            "run": st.column_config.LinkColumn(display_text=r"run=(.*)"),
-        },
-        alt="Runs with their state and best accuracy",
-    )
-    st.caption(
-        f"{len(runs)} runs in {place.runs}. Accuracy is that of the best epoch on images held out from the "
-        "training split; the test split is used on the Evaluate page only."
-    )
-else:
-    st.caption("The first run will appear here, started on the Train page or by `python -m cifar_core train`.")
+busy = any(run.alive for run in runs)
+st.fragment(where_runs_stand, run_every=2.0 if busy else None)(busy)

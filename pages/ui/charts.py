@@ -218,13 +218,13 @@ def run_table(runs: Sequence[Run]) -> pd.DataFrame:
             config = None
         rows.append(
             {
-                "run": f"/train?run={run.id}",
-                "state": run.state,
-                "model": config.model if config else "unreadable",
-                "best validation accuracy": best.validation_accuracy if best else None,
-                "best epoch": best.epoch if best else None,
-                "epochs": f"{latest.epoch if latest else 0:.3g} of {config.epochs if config else '?'}",
-                "data": start.data_name if start else "–",
+                "Run": f"/train?run={run.id}",
+                "State": run.state,
+                "Model": config.model if config else "unreadable",
+                "Best validation accuracy": best.validation_accuracy if best else None,
+                "Best epoch": best.epoch if best else None,
+                "Epochs": f"{latest.epoch if latest else 0:.3g} of {config.epochs if config else '?'}",
+                "Data": start.data_name if start else "–",
             }
         )
     return pd.DataFrame(rows)

@@ -10,7 +10,7 @@ import streamlit as st
 
 from cifar_core import job
 from cifar_core.config import FIELDS, TrainConfig
-from cifar_core.events import Changed, End, Epoch, Refused, TaskProgress, duration
+from cifar_core.events import Changed, Epoch, Refused, TaskProgress, duration
 from cifar_core.runs import Run, RunError
 from pages import ui
 from pages.ui import charts
@@ -33,7 +33,7 @@ def _watch(path: str, was_alive: bool) -> None:
     try:
         settings = run.settings
     except RunError as error:
-        st.error(str(error))
+        st.error(ui.plain(str(error)))
         return
     _controls(run)
     _say_how_it_stands(run)
@@ -72,7 +72,7 @@ def _controls(run: Run) -> None:
             try:
                 job.launch(run, ui.place().cache)
             except RunError as error:
-                st.error(str(error))
+                st.error(ui.plain(str(error)))
             else:
                 st.rerun()
 
@@ -80,7 +80,7 @@ def _controls(run: Run) -> None:
 def _say_how_it_stands(run: Run) -> None:
     state, end = run.state, run.last_end
     if state == "failed" and end:
-        st.error(end.message, icon=":material/error:")
+        st.error(ui.plain(end.message), icon=":material/error:")
         if log := run.log_tail():
             with st.expander("The worker's log"):
                 st.code(log, language=None)
@@ -101,7 +101,7 @@ def _say_how_it_stands(run: Run) -> None:
         else:
             st.info("The worker is loading the images and the network.", icon=":material/hourglass_top:")
     elif end:
-        st.caption(end.message)
+        st.caption(ui.plain(end.message))
 
 
 def _figures(run: Run, epochs: int) -> None:
@@ -111,8 +111,7 @@ def _figures(run: Run, epochs: int) -> None:
     done = min(latest.epoch / epochs, 1.0)
     doing = "validating" if not isinstance(latest, Epoch) and latest.phase == "validation" else "training"
     st.progress(done, text=f"Epoch {latest.epoch:.2f} of {epochs}" + (f", {doing}" if state == "running" else ""))
-    ended = isinstance(run.events()[-1], End)
-    left = "–" if ended or not run.alive or latest.seconds_left is None else duration(latest.seconds_left)
+    left = duration(latest.seconds_left) if state == "running" and latest.seconds_left is not None else "–"
     start = run.start
     held_out = f"of {start.validation_images:,} held-out training images" if start else "of the held-out images"
     with st.container(horizontal=True):
@@ -142,8 +141,9 @@ def _curves(run: Run) -> None:
             alt=f"Training and validation {figure} by epoch",
         )
     st.caption(
-        "Training values are measured on augmented images while the weights change, validation values on held-out "
-        "images after each epoch. Scroll to zoom, drag to move, double-click to reset."
+        "Training values are measured on augmented images while the weights change; the mean of an epoch is drawn at "
+        "its end, so it lies behind the live curve. Validation values are of held-out images after each epoch. "
+        "Scroll to zoom, drag to move, double-click to reset."
     )
 
 
@@ -167,7 +167,7 @@ def _steering(run: Run, settings: TrainConfig) -> None:
             st.caption(f"From epoch {change.epoch:.2f} (step {change.step:,}): {_told(change)}.")
         refused = next((event for event in reversed(run.events()) if isinstance(event, Changed | Refused)), None)
         if isinstance(refused, Refused):
-            st.warning(refused.message)
+            st.warning(ui.plain(refused.message))
 
 
 def _told(change: Changed) -> str:
@@ -202,7 +202,7 @@ def _start(action: Callable[[], Run]) -> None:
     try:
         st.query_params["run"] = action().id
     except RunError as error:
-        st.error(str(error))
+        st.error(ui.plain(str(error)))
     else:
         st.rerun()
 
@@ -211,8 +211,8 @@ def _facts(run: Run) -> None:
     start = run.start
     if start:
         st.caption(
-            f"{start.data_name}: {start.train_images:,} training and {start.validation_images:,} validation images, "
-            f"{len(start.classes)} classes. {start.parameters:,} parameters. {start.compute_reason}"
+            f"{ui.plain(start.data_name)}: {start.train_images:,} training and {start.validation_images:,} validation "
+            f"images, {len(start.classes)} classes. {start.parameters:,} parameters. {start.compute_reason}"
         )
         with st.container(horizontal=True):
             ui.link("Evaluate", "Evaluate", run=run.id)
@@ -223,7 +223,7 @@ def _facts(run: Run) -> None:
         try:
             config = run.config
         except RunError as error:
-            st.error(str(error))
+            st.error(ui.plain(str(error)))
             return
         used = [name for name in FIELDS if config.used(name)]
         st.dataframe(
