@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import io
 import json
+import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,7 +17,7 @@ from typing import Any
 from cifar_core import job
 from cifar_core.config import FIELD_TYPES, FIELDS, RECIPES, TrainConfig
 from cifar_core.events import End, Epoch, Event, Progress, Start, TaskProgress, Waiting, duration
-from cifar_core.runs import Held, Run, RunError, WorkFolder, create_run, find_run
+from cifar_core.runs import Held, Run, RunError, WorkFolder, find_run
 
 ANSWER_SECONDS = 30.0
 """How long a stop, pause or resume waits for the worker's answer: a long training step may come first."""
@@ -25,20 +29,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 it could not be done (one sentence on standard error), 2 the command is not understood.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Names of classes and files may hold what the console's encoding has no sign for.
+            stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
     try:
         return int(options.command(options))
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
+        _unread()
         return 1
     except OSError as error:
-        told = error.strerror and f"{error.strerror}: {error.filename or 'a file that is needed'}."
-        print(told or error, file=sys.stderr)
-        return 1
+        return _refused(options, _told(error))
     except (ValueError, RuntimeError) as error:
-        print(error, file=sys.stderr)
-        return 1
+        return _refused(options, str(error))
+
+
+def _refused(options: argparse.Namespace, sentence: str) -> int:
+    if options.json:
+        print(json.dumps({"error": sentence}))
+    print(sentence, file=sys.stderr)
+    return 1
+
+
+def _told(error: OSError) -> str:
+    what = error.filename or "a file that is needed"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"The disk is full: {what} could not be written; free some space and try again."
+    return f"{error.strerror}: {what}." if error.strerror else str(error)
+
+
+def _unread() -> None:
+    """Send standard output nowhere from now on, as nobody reads it any more, such as `head` after its first line."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def _tell(line: str) -> None:
+    """Print a line of a training, which goes on whether or not it is read."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        _unread()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -127,7 +162,9 @@ def _find(options: argparse.Namespace) -> Run:
     path = Path(options.run)
     if (path / "config.json").exists():
         return Run(path.resolve())
-    return find_run(options.run.rstrip("/").rsplit("/", 1)[-1], options.runs)
+    if "/" in options.run.rstrip("/"):
+        raise RunError(f"There is no run in {path}.")
+    return find_run(options.run.rstrip("/"), options.runs)
 
 
 def _show_progress(steps: Iterator[Any], quiet: bool) -> None:
@@ -167,6 +204,7 @@ def _data(options: argparse.Namespace) -> int:
                     "test_counts": list(info.test_counts),
                     "mean": list(info.mean),
                     "std": list(info.std),
+                    "left_out": info.left_out,
                 }
             )
         )
@@ -177,6 +215,8 @@ def _data(options: argparse.Namespace) -> int:
     wide = max(map(len, info.classes))
     for name, train, test in zip(info.classes, info.train_counts, info.test_counts, strict=True):
         print(f"  {name:{wide}}  {train:7,} {test:7,}")
+    if info.left_out:
+        print(f"  {info.left_out}")
     return 0
 
 
@@ -189,9 +229,9 @@ def _train(options: argparse.Namespace) -> int:
     values = {**(RECIPES[options.recipe].settings if options.recipe else {}), **given}
     if values.get("data"):
         values["data"] = str(Path(values["data"]).expanduser().resolve())
-    run = create_run(TrainConfig.from_values(values), options.runs.resolve())
+    run = job.new_run(TrainConfig.from_values(values), options.runs.resolve(), options.cache)
     if not options.json:
-        print(run.path, flush=True)
+        _tell(str(run.path))
     return _follow(run, options)
 
 
@@ -234,21 +274,19 @@ def _follow(run: Run, options: argparse.Namespace) -> int:
 def _say(event: Event, epochs: int) -> None:
     match event:
         case Waiting():
-            print(f"Waiting for the {event.device}, which another run uses.", flush=True)
+            _tell(f"Waiting for the {event.device}, which another run uses.")
         case Start():
-            print(event.compute_reason)
-            print(
+            _tell(event.compute_reason)
+            _tell(
                 f"{event.data_name}: {event.train_images:,} training, {event.validation_images:,} validation images. "
-                f"{event.parameters:,} parameters.",
-                flush=True,
+                f"{event.parameters:,} parameters."
             )
         case Epoch():
-            print(
+            _tell(
                 f"epoch {event.epoch}/{epochs}  training loss {event.train_loss:.4f} acc {event.train_accuracy:.2%}  "
                 f"validation loss {event.validation_loss:.4f} acc {event.validation_accuracy:.2%}"
                 f"{' *' if event.best else '  '}  {event.images_per_second:,.0f} images/s  "
-                f"{duration(event.seconds_left)} left",
-                flush=True,
+                f"{duration(event.seconds_left)} left"
             )
         case Progress() | TaskProgress() if sys.stderr.isatty():
             if isinstance(event, Progress):
@@ -256,7 +294,7 @@ def _say(event: Event, epochs: int) -> None:
             else:
                 print(f"\r{event.what}: {event.done:,} of {event.total:,}\x1b[K\r", end="", file=sys.stderr)
         case End() if event.outcome != "failed":
-            print(event.message, flush=True)
+            _tell(event.message)
 
 
 def _checkpoint(run: Run, name: str | None) -> str:
@@ -277,11 +315,19 @@ def _evaluate(options: argparse.Namespace) -> int:
     source = options.data or run.config.data
     _show_progress(prepare(Path(source), options.cache), options.json)
     info = open_dataset(source, options.cache).info
-    folder, task = job.evaluation_task(run, checkpoint, info)
-    result = folder.path / "evaluation.npz"
-    if not result.exists():
-        _do(folder, task, options)
-    evaluation = Evaluation.load(result)
+    try:
+        folder, task = job.evaluation_task(run, checkpoint, info)
+        result = folder.path / "evaluation.npz"
+        if not result.exists():
+            _do(folder, task, options)
+        evaluation = Evaluation.load(result)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        # A run that may only be read, such as somebody else's, is measured all the same.
+        with tempfile.TemporaryDirectory() as aside:
+            _do(WorkFolder(Path(aside)), job.evaluation_work(run, checkpoint, info), options)
+            evaluation = Evaluation.load(Path(aside) / "evaluation.npz")
     if options.json:
         print(json.dumps(evaluation.summary()))
         return 0
@@ -378,12 +424,16 @@ def _answered(run: Run, wanted: tuple[str, ...]) -> bool:
 
 
 def _report(run: Run, options: argparse.Namespace, answered: bool) -> int:
+    state = run.state
     if options.json:
-        print(json.dumps({"run": run.id, "state": run.state}))
+        print(json.dumps({"run": run.id, "state": state}))
+    elif state == "waiting":
+        then = "it pauses as soon as it trains" if run.requested("pause") else "it begins when that is free"
+        print(f"Run {run.id} is waiting for its device; {then}.")
     elif answered:
-        print(f"Run {run.id} is {run.state}.")
+        print(f"Run {run.id} is {state}.")
     else:
-        print(f"Run {run.id} is still {run.state}; it does what was asked after its current step.")
+        print(f"Run {run.id} is still {state}; it does what was asked after its current step.")
     return 0
 
 
@@ -392,7 +442,12 @@ def _stop(options: argparse.Namespace) -> int:
     if not run.alive:
         raise RunError(f"Run {run.id} is not running; it is {run.state}.")
     run.request("stop")
-    return _report(run, options, _answered(run, ("stopped", "finished", "failed", "interrupted")))
+    if not _answered(run, ("stopped", "finished", "failed", "interrupted")):
+        raise RunError(
+            f"Run {run.id} has not stopped within {ANSWER_SECONDS:g} seconds and is still {run.state}; it stops after "
+            "its current step."
+        )
+    return _report(run, options, True)
 
 
 def _pause(options: argparse.Namespace) -> int:
@@ -400,18 +455,28 @@ def _pause(options: argparse.Namespace) -> int:
     if not run.alive:
         raise RunError(f"Run {run.id} is not running; it is {run.state}.")
     run.request("pause")
-    return _report(run, options, _answered(run, ("paused", "finished", "stopped", "failed", "interrupted")))
+    return _report(run, options, _answered(run, ("paused", "waiting", "finished", "stopped", "failed", "interrupted")))
 
 
 def _resume(options: argparse.Namespace) -> int:
     run = _find(options)
     if run.alive and run.last_end is None:
         run.withdraw("pause")
-        return _report(run, options, _answered(run, ("running", "finished", "stopped", "failed", "interrupted")))
+        return _report(run, options, _resumed(run))
     if run.state == "finished":
         raise RunError(f"Run {run.id} has finished; there is nothing to go on with.")
     job.launch(run, options.cache)
-    return _report(run, options, _answered(run, ("running", "waiting", "finished", "failed", "interrupted")))
+    return _report(run, options, _resumed(run))
+
+
+def _resumed(run: Run) -> bool:
+    answered = _answered(run, ("running", "waiting", "finished", "stopped", "failed", "interrupted"))
+    end = run.last_end
+    if end and end.outcome == "failed":
+        raise RunError(end.message)
+    if run.state == "interrupted":
+        raise RunError(f"The worker of run {run.id} ended without a word; {run.log_path} may say why.")
+    return answered
 
 
 if __name__ == "__main__":

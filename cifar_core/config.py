@@ -54,6 +54,7 @@ def setting(
     log: bool = False,
     live: bool = False,
     used_by: Mapping[str, tuple[str, ...]] | None = None,
+    label: str = "",
 ) -> Any:
     """A field of TrainConfig with what the form, the command line and the README say of it.
 
@@ -63,6 +64,7 @@ def setting(
         log: The value is best chosen on a logarithmic scale.
         live: The value can be changed while a run trains.
         used_by: Where the setting has an effect, e.g. {"optimizer": ("sgd",)}; elsewhere it is ignored.
+        label: What a form calls it, where its name does not say it well.
     """
     metadata = {
         "help": help,
@@ -74,6 +76,7 @@ def setting(
         "log": log,
         "live": live,
         "used_by": dict(used_by or {}),
+        "label": label,
     }
     return field(default=default, metadata=metadata)
 
@@ -97,6 +100,7 @@ class TrainConfig:
         "Data",
         low=0,
         unit="images",
+        label="Training images",
     )
     validation_fraction: float = setting(
         0.1,
@@ -149,6 +153,7 @@ class TrainConfig:
         "The rule that turns gradients into steps.",
         "Optimiser",
         choices=("sgd", "adam", "adamw", "adagrad", "rmsprop", "muon"),
+        label="Optimiser",
     )
     momentum: float = setting(
         0.9,
@@ -179,6 +184,7 @@ class TrainConfig:
         high=0.01,
         log=True,
         live=True,
+        label="L1 strength",
     )
     clip_norm: float = setting(
         0.0,
@@ -197,6 +203,7 @@ class TrainConfig:
         low=0,
         high=0.9999,
         unit="fraction",
+        label="EMA of the weights",
     )
     stop_patience: int = setting(
         0,
@@ -206,6 +213,7 @@ class TrainConfig:
         high=100,
         unit="epochs",
         live=True,
+        label="Early-stopping patience",
     )
     label_smoothing: float = setting(
         0.0, "Share of the target probability that is spread over all classes.", "Optimiser", low=0, high=0.5, live=True
@@ -245,6 +253,7 @@ class TrainConfig:
         high=1000,
         unit="epochs",
         used_by={"schedule": ("step",)},
+        label="Epochs between reductions",
     )
     patience: int = setting(
         3,
@@ -262,6 +271,7 @@ class TrainConfig:
         low=0.01,
         high=1,
         used_by={"schedule": ("step", "plateau")},
+        label="Reduction factor",
     )
 
     decay: float = setting(
@@ -271,6 +281,7 @@ class TrainConfig:
         low=0.1,
         high=1,
         used_by={"schedule": ("exponential",)},
+        label="Decay per epoch",
     )
 
     flip: float = setting(
@@ -310,6 +321,7 @@ class TrainConfig:
         low=0,
         high=2,
         live=True,
+        label="MixUp",
     )
     cutmix: float = setting(
         0.0,
@@ -319,6 +331,7 @@ class TrainConfig:
         low=0,
         high=2,
         live=True,
+        label="CutMix",
     )
 
     seed: int = setting(
@@ -412,6 +425,15 @@ class TrainConfig:
 
 
 FIELDS = {f.name: f for f in dataclasses.fields(TrainConfig)}
+
+
+def label(name: str) -> str:
+    """What people read in place of a setting's name, with its unit where that says something more."""
+    about = FIELDS[name].metadata
+    said = about["label"] or name.replace("_", " ").capitalize()
+    unit = about["unit"]
+    known = unit in ("", "fraction", "times") or unit in said.lower()
+    return said if known else f"{said} ({unit})"
 
 
 def _plain_type(hint: Any) -> tuple[type, bool]:

@@ -68,6 +68,8 @@ class DataInfo:
     """Per channel over all pixels of the training split, in [0, 1]."""
     std: tuple[float, float, float]
     """Likewise, of the population; a channel without any variation has 0."""
+    left_out: str = ""
+    """What of the source was not read, in one sentence; empty where all was."""
 
     @property
     def train_images(self) -> int:
@@ -203,7 +205,7 @@ def _locate(source: Path | str, cache: Path) -> tuple[Path, Found | None]:
             return path, None
     found = find(path)
     # It changes with the place, names, sizes and times of the files, so a changed source is new.
-    identity = f"{SCHEMA_VERSION}\0{found.kind}\0{found.root}{found.files}"
+    identity = f"{SCHEMA_VERSION}\0{found.kind}\0{found.root}{found.files}{found.left_out}"
     digest = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()
     slug = re.sub(r"[^a-z0-9]+", "-", found.title.lower()).strip("-")[:40].strip("-") or "data"
     return cache / f"{slug}-{digest[:8]}", found
@@ -285,6 +287,8 @@ def _unwritable(error: OSError, images: int, cache: Path) -> DataError:
         return DataError(f"The disk is full: {size} needed in {cache}; free some space or choose another cache folder.")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return DataError(f"The cache folder {cache} may not be written; change its permissions or choose another one.")
+    if not cache.is_dir():
+        return DataError(f"The cache folder {cache} cannot be made: {inside_sentence(error)}; choose another one.")
     return DataError(f"Preparing the data in {cache} failed: {error.filename or ''} {inside_sentence(error)}.")
 
 
@@ -340,6 +344,7 @@ def _write(contents: Contents, found: Found, id: str, folder: Path) -> Iterator[
         test_counts=tuple(counts["test"].tolist()),
         mean=tuple((mean / 255).tolist()),
         std=tuple((std / 255).tolist()),
+        left_out=found.left_out,
     )
     (folder / "info.json").write_text(info.to_json(), "utf-8")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.metadata
 import json
@@ -53,6 +54,8 @@ POLL_SECONDS = 0.2
 CURVE_POINTS = 2000
 """About how many signs of life a run writes down before it begins to write fewer."""
 
+NO_DATA = "The run names no data set; give its path with --data or choose one on the Data page."
+
 EXIT_SECONDS = 10.0
 """How long a worker that has said its last word may take to exit."""
 
@@ -65,14 +68,51 @@ def start_run(
     parent: Run | None = None,
     checkpoint: str = "last",
 ) -> Run:
-    """Make a run (see `create_run`) and set a process of its own to work on it.
+    """Make a run (see `new_run`) and set a process of its own to work on it.
 
     Raises:
-        RunError: The folder cannot be written, or the settings do not fit the parent's weights.
+        RunError: The settings cannot be trained with, the folder cannot be written, or the settings do not fit the
+            parent's weights.
     """
-    run = create_run(config, runs, changes, parent, checkpoint)
+    run = new_run(config, runs, cache, changes, parent, checkpoint)
     launch(run, cache)
     return run
+
+
+def new_run(
+    config: TrainConfig,
+    runs: Path,
+    cache: Path,
+    changes: Sequence[Changed] = (),
+    parent: Run | None = None,
+    checkpoint: str = "last",
+) -> Run:
+    """Make a run (see `create_run`), unless it is known already that it would fail.
+
+    Raises:
+        RunError: As `start_run`.
+    """
+    try:
+        _check(config, cache)
+    except ValueError as error:
+        raise RunError(str(error)) from None
+    return create_run(config, runs, changes, parent, checkpoint)
+
+
+def _check(config: TrainConfig, cache: Path) -> None:
+    from cifar_core.datasets import find_cached, open_cached
+    from cifar_core.subsets import training_indices
+
+    if not config.data:
+        raise ValueError(NO_DATA)
+    # Only what may be refused, as asking takes the seconds that importing torch takes.
+    if config.device not in ("auto", "cpu") or config.precision not in ("auto", "float32"):
+        from cifar_core.compute import choose
+
+        choose(config.device, config.precision)
+    # Images that were not read yet are not counted before the run reads them.
+    if info := find_cached(config.data, cache):
+        training_indices(config, open_cached(info.id, cache))
 
 
 def launch(folder: WorkFolder, cache: Path) -> None:
@@ -117,11 +157,12 @@ def execute(run: Run, cache: Path) -> Iterator[Event]:
 
     Every event is in the run's folder before it is yielded. Errors become an `End` event; nothing is raised.
     """
-    yield _said(run, Boot(pid=os.getpid(), host=platform.node()))
     try:
+        run.sweep()
+        yield _said(run, Boot(pid=os.getpid(), host=platform.node()))
         yield from _train(run, cache)
     except Exception as error:
-        yield _said(run, _failure(run, error))
+        yield _last_word(run, _failure(run, error))
 
 
 def start_task(folder: WorkFolder, task: dict[str, Any], cache: Path) -> None:
@@ -142,8 +183,12 @@ def evaluation_task(run: Run, checkpoint: str, info: DataInfo) -> tuple[WorkFold
     The folder's name is derived from the checkpoint's file and the data set's content, so that a result is never
     shown for other weights or other images, and never computed twice. The result is `evaluation.npz` in it.
     """
-    task = {"task": "evaluate", "run": str(run.path.resolve()), "checkpoint": checkpoint, "data": info.id}
-    return run.task(f"evaluate-{_identity(run, checkpoint, info)}"), task
+    return run.task(f"evaluate-{_identity(run, checkpoint, info)}"), evaluation_work(run, checkpoint, info)
+
+
+def evaluation_work(run: Run, checkpoint: str, info: DataInfo) -> dict[str, Any]:
+    """The task alone, for a result that is kept elsewhere or not at all."""
+    return {"task": "evaluate", "run": str(run.path.resolve()), "checkpoint": checkpoint, "data": info.id}
 
 
 def map_task(
@@ -182,6 +227,13 @@ def _said(folder: WorkFolder, event: Event) -> Event:
     return event
 
 
+def _last_word(folder: WorkFolder, end: End) -> End:
+    """Say how it ended where there is room for it; on a full disk the silence itself says that it was interrupted."""
+    with suppress(OSError):
+        folder.append(end)
+    return end
+
+
 def _failure(folder: WorkFolder, error: Exception) -> End:
     """An end with a sentence for the user; what is not foreseen goes to the log as well."""
     if not isinstance(error, ValueError | ArithmeticError | ConnectionError):
@@ -191,6 +243,10 @@ def _failure(folder: WorkFolder, error: Exception) -> End:
         # By name, as torch may be what failed to be imported.
         if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
             return End(outcome="failed", message="There is not enough memory; choose a smaller batch size or width.")
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            again = "resume the run" if isinstance(folder, Run) else "try again"
+            message = f"The disk is full: {error.filename or folder.path} could not be written; free some space, then"
+            return End(outcome="failed", message=f"{message} {again}.")
         if isinstance(error, OSError) and error.strerror:
             return End(outcome="failed", message=f"{error.strerror}: {error.filename or 'a file of the run'}.")
         first_line = (str(error).splitlines() or [""])[0].rstrip(".")
@@ -269,7 +325,7 @@ def _prepared(source: str, cache: Path) -> Iterator[TaskProgress]:
     from cifar_core.datasets import prepare
 
     if not source:
-        raise ValueError("The run names no data set; give its path with --data or choose one on the Data page.")
+        raise ValueError(NO_DATA)
     yield from _timed((p.done, p.total, p.what) for p in prepare(Path(source), cache))
 
 
@@ -348,8 +404,9 @@ def _steered(run: Run, training: Training, data: DataSet) -> Iterator[Event]:
             yield _said(run, End(outcome="stopped", message=message, epoch=training.epoch, step=training.step))
             return
     best = run.best
-    message = f"Finished {round(training.epoch)} epochs"
-    if training.has_stalled:
+    epochs = round(training.epoch)
+    message = f"Finished {epochs} epoch{'s' if epochs != 1 else ''}"
+    if training.has_stalled and epochs < training.config.epochs:
         message += f", as the validation loss was no better for {training.config.stop_patience}"
     if best:
         message += f"; best validation accuracy {best.validation_accuracy:.2%} in epoch {best.epoch}"
@@ -392,8 +449,9 @@ def _keep(run: Run, training: Training, data: DataSet, name: str) -> None:
 
 def execute_task(folder: WorkFolder, cache: Path) -> Iterator[Event]:
     """Do the task a folder describes, in this process, which must hold its lock."""
-    yield _said(folder, Boot(pid=os.getpid(), host=platform.node()))
     try:
+        folder.sweep()
+        yield _said(folder, Boot(pid=os.getpid(), host=platform.node()))
         task = read_json(folder.path / "task.json") or {}
         works: dict[str, Callable[..., Iterator[TaskProgress]]] = {
             "evaluate": _evaluate,
@@ -412,7 +470,7 @@ def execute_task(folder: WorkFolder, cache: Path) -> Iterator[Event]:
                 shown = time.monotonic()
         yield _said(folder, End(outcome="finished", message="Done."))
     except Exception as error:
-        yield _said(folder, _failure(folder, error))
+        yield _last_word(folder, _failure(folder, error))
 
 
 @dataclass(frozen=True)
@@ -433,11 +491,11 @@ def _subject(run: str, checkpoint: str, data: str, cache: Path) -> _Subject:
     which = Run(Path(run))
     if checkpoint not in which.checkpoints():
         raise RunError(f"Run {which.id} has no {checkpoint} checkpoint.")
-    network = load_network(which.checkpoints()[checkpoint], choose(which.config.device, "float32").device)
+    network = load_network(which.checkpoints()[checkpoint], choose("auto", "float32").device)
     opened = open_cached(data, cache)
     if network.classes != opened.info.classes:
         raise ValueError(
-            f"Run {which.id} tells {_counted(network.classes)} apart, but {opened.info.name} has "
+            f"Run {which.id} tells {_counted(network.classes)} apart, but the data set {opened.info.name} has "
             f"{_counted(opened.info.classes)}."
         )
     facts = {
@@ -564,9 +622,15 @@ def _timed(steps: Iterator[tuple[int, int, str]]) -> Iterator[TaskProgress]:
 
 
 def stop_on_signals(folder: WorkFolder) -> None:
-    """Let Ctrl-C and a polite kill mean: stop and keep what there is."""
+    """Let Ctrl-C and a polite kill mean: stop and keep what there is. A second Ctrl-C ends the process at once."""
+
+    def stop(number: int, _: object) -> None:
+        if number == signal.SIGINT:
+            signal.signal(number, signal.SIG_DFL)
+        folder.request("stop")
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: folder.request("stop"))
+        signal.signal(number, stop)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -47,6 +48,10 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
         if os.name == "posix":
             _sync(path.parent)
     except SafetensorError as error:
+        # The library gives the system's answer as text only; its number tells a full disk from other trouble.
+        if number := re.search(r"\(os error (\d+)\)", str(error)):
+            code = int(number[1])
+            raise OSError(code, f"The weights could not be written ({os.strerror(code)})", str(path)) from error
         raise OSError(f"The weights could not be written to {path}: {error}.") from error
     finally:
         aside.unlink(missing_ok=True)

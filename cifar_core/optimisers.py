@@ -37,20 +37,6 @@ def optimiser(config: TrainConfig, model: Classifier) -> torch.optim.Optimizer:
     return torch.optim.SGD(model.parameters(), momentum=config.momentum, nesterov=nesterov, fused=True, **shared)
 
 
-def slots(config: TrainConfig) -> set[str]:
-    """What an optimiser may remember for a parameter once it has made a step."""
-    match config.optimizer:
-        case "adam" | "adamw":
-            return {"step", "exp_avg", "exp_avg_sq"}
-        case "adagrad":
-            return {"step", "sum"}
-        case "rmsprop":
-            return {"step", "square_avg", "momentum_buffer"}
-        case "muon":
-            return {"momentum_buffer", "step", "exp_avg", "exp_avg_sq"}
-    return {"momentum_buffer"}
-
-
 class RMSprop(torch.optim.RMSprop):
     """torch's own, with a momentum that may begin in the middle of a training, where torch's has no place for it."""
 

@@ -40,6 +40,12 @@ from cifar_core.events import (
 
 ID_PATTERN = re.compile(r"[0-9]{8}-[0-9]{6}-[a-z0-9_]{1,40}-[0-9a-f]{4}")
 
+_HALF_WRITTEN = re.compile(r"\..+\.(\d+\.tmp|\d+\.\d+\.partial|npz\.[0-9a-f]{32})")
+"""Files beside their place: of `write_whole`, `networks.save_tensors` and `Evaluation.save`."""
+
+_ABANDONED = re.compile(r"\.(.+)\.(new|deleted)")
+_ABANDONED_SECONDS = 3600.0
+
 STATES = ("ready", "starting", "waiting", "running", "paused", "finished", "stopped", "failed", "interrupted")
 ALIVE = ("starting", "waiting", "running", "paused")
 
@@ -140,6 +146,16 @@ class WorkFolder:
             path.replace(mine)
             return read_json(mine) or {}
         return None
+
+    def sweep(self) -> None:
+        """Remove what writers that were killed left half-written; for the worker, which holds the lock."""
+        for folder in (self.path, self.path / "checkpoints", self.path / "control"):
+            with suppress(OSError):
+                for entry in os.scandir(folder):
+                    # Requests are written by others, who may be at it now.
+                    fresh = folder.name == "control" and time.time() - entry.stat().st_mtime < 60
+                    if _HALF_WRITTEN.fullmatch(entry.name) and not fresh:
+                        Path(entry).unlink(missing_ok=True)
 
     @property
     def last_end(self) -> End | None:
@@ -287,8 +303,9 @@ class Run(WorkFolder):
         values: dict[str, Any] = {}
         for change in self.changes:
             values.update(change.values)
+        config = self.config
         try:
-            return self.config.changed(values)
+            return config.changed(values)
         except (ValueError, TypeError) as error:
             raise RunError(f"The changes of run {self.id} cannot be read: {error}") from None
 
@@ -390,6 +407,7 @@ def create_run(
     made = None
     try:
         root.mkdir(parents=True, exist_ok=True)
+        _sweep_runs(root)
         while True:
             run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{config.model}-{secrets.token_hex(2)}"
             if not (root / run_id).exists():
@@ -409,6 +427,15 @@ def create_run(
             shutil.rmtree(made, ignore_errors=True)
         raise RunError(f"No run can be made in {root}: {error.strerror}.") from None
     return Run(root / run_id)
+
+
+def _sweep_runs(root: Path) -> None:
+    """Remove folders of runs that were being made or deleted when somebody killed who did it."""
+    with suppress(OSError):
+        for entry in os.scandir(root):
+            match = _ABANDONED.fullmatch(entry.name)
+            if match and ID_PATTERN.fullmatch(match[1]) and time.time() - entry.stat().st_mtime > _ABANDONED_SECONDS:
+                shutil.rmtree(entry, ignore_errors=True)
 
 
 def _check_fork(config: TrainConfig, parent: Run, checkpoint: str) -> None:

@@ -15,7 +15,8 @@ import tarfile
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,8 @@ _MAX_BATCH_BYTES = 1_000_000_000
 _PARQUET_FOLDERS = ("plain_text", "data", "default")
 _SHARD = re.compile(r"(train|test)(?:[-_.].*)?\.parquet")
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+_NO_IMAGES = ("thumbs.db", "desktop.ini")
+"""What Windows puts into folders of images."""
 _TEMPORARY = re.compile(r"\..+?\.(\d+)(?:\.\w+)?\.tmp")
 _LAYOUTS = (
     f"{_BATCHES}/ or {ARCHIVE}, Parquet files train-*.parquet and test-*.parquet, "
@@ -108,6 +111,8 @@ class Found:
     files: list[_File]
     read: Callable[[], Reading]
     """Raises DataError, while the contents are read as well as while their blocks are."""
+    left_out: str = ""
+    """What looks like part of it but is not read, in one sentence; empty where there is no such thing."""
 
 
 # Which layout a path holds -----------------------------------------------------------------------------------------
@@ -271,7 +276,30 @@ def _find_images(folder: Path, subfolders: list[Path]) -> Found | None:
                 f"The class {name} has one image, but two are needed to split it into train and test; add images."
             )
     files = [file for group in listing.values() for file in group]
-    return Found("folder", folder, folder.name, files, lambda: _read_images(folder, listing))
+    left_out = _left_out(folder, [path for _, path in groups], {name for name, *_ in files})
+    return Found("folder", folder, folder.name, files, lambda: _read_images(folder, listing), left_out)
+
+
+def _left_out(root: Path, classes: list[Path], read: Set[str]) -> str:
+    """A sentence on the files not read: images elsewhere below the root, and whatever else is in a class's folder."""
+    kinds: Counter[str] = Counter()
+    inside = {str(path) for path in classes}
+    for folder, below, names in os.walk(root):
+        below[:] = [name for name in below if not name.startswith(".") and name != "__MACOSX"]
+        place = os.path.relpath(folder, root)
+        for name in names:
+            if f"{place}/{name}" in read or name.startswith(".") or name.lower() in _NO_IMAGES:
+                continue
+            if name.lower().endswith(_SUFFIXES):
+                kinds["in other folders"] += 1
+            elif folder in inside:
+                kinds[Path(name).suffix.lower() or "without a suffix"] += 1
+    count = kinds.total()
+    if not count:
+        return ""
+    listed = _and(f"{kinds[kind]:,} {kind}" for kind in sorted(kinds, key=lambda kind: (-kinds[kind], kind)))
+    were = "file was" if count == 1 else "files were"
+    return f"{count:,} {were} left out: {listed}."
 
 
 def _and(names: Iterable[str]) -> str:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from cifar_core.config import TrainConfig
+    from cifar_core.datasets import DataSet
 
 
 def subset_indices(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
@@ -54,6 +60,29 @@ def split_validation(
         validation.append(group[:cut])
         train.append(group[cut:])
     return np.sort(np.concatenate(train)), np.sort(np.concatenate(validation))
+
+
+def training_indices(config: TrainConfig, data: DataSet) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which images of the training split a run trains on and which it validates on.
+
+    Returns:
+        Indices, sorted.
+
+    Raises:
+        ValueError: There are too few images for the settings.
+    """
+    labels = np.asarray(data.train.labels)
+    kept, held_out = split_validation(labels, config.validation_fraction, seed=0)
+    if config.train_images:
+        if config.train_images > len(kept):
+            raise ValueError(
+                f"train_images must be at most {len(kept)}, what is left of the training split of {data.info.name} "
+                f"after holding out {len(held_out)} for validation, but is {config.train_images}."
+            )
+        kept = kept[subset_indices(labels[kept], config.train_images, seed=config.seed)]
+    if len(kept) < 2 or len(held_out) < 1:
+        raise ValueError(f"{data.info.name} has too few training images to hold some out for validation.")
+    return kept, held_out
 
 
 def _shuffled_classes(labels: NDArray[np.int64], seed: int) -> list[NDArray[np.int64]]:

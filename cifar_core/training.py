@@ -25,9 +25,9 @@ from cifar_core.datasets import DataSet
 from cifar_core.events import Changed, Epoch, Progress
 from cifar_core.models import Classifier
 from cifar_core.networks import PREFIX, model_tensors
-from cifar_core.optimisers import optimiser, pulled_to_zero, slots
+from cifar_core.optimisers import optimiser, pulled_to_zero
 from cifar_core.schedules import learning_rate
-from cifar_core.subsets import split_validation, subset_indices
+from cifar_core.subsets import training_indices
 from cifar_core.transforms import Augmentation, Mixed, augment, generator_for, mix, normalisation, normalise
 
 PROGRESS_SECONDS = 0.5
@@ -67,16 +67,7 @@ def material(config: TrainConfig, data: DataSet, device: torch.device) -> Materi
         ValueError: There are too few images for the settings.
     """
     labels = np.asarray(data.train.labels)
-    kept, held_out = split_validation(labels, config.validation_fraction, seed=0)
-    if config.train_images:
-        if config.train_images > len(kept):
-            raise ValueError(
-                f"train_images must be at most {len(kept)}, what is left of the training split of {data.info.name} "
-                f"after holding out {len(held_out)} for validation, but is {config.train_images}."
-            )
-        kept = kept[subset_indices(labels[kept], config.train_images, seed=config.seed)]
-    if len(kept) < 2 or len(held_out) < 1:
-        raise ValueError(f"{data.info.name} has too few training images to hold some out for validation.")
+    kept, held_out = training_indices(config, data)
 
     def on_device(array: Any, indices: Any) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array[indices])).to(device)
@@ -179,6 +170,8 @@ class Training:
             group["weight_decay"] = self.config.weight_decay
             if "momentum" in group:
                 group["momentum"] = self.config.momentum
+            if "nesterov" in group:
+                group["nesterov"] = self.config.nesterov and self.config.momentum > 0
 
     def events(self) -> Iterator[Progress | Epoch | Changed]:
         """Train to the last epoch, yielding a sign of life about twice a second and a summary after each epoch.
@@ -381,6 +374,7 @@ class Training:
         counters = {
             "step": self.step,
             "config": dataclasses.asdict(self.config),
+            "optimizer": self.config.optimizer,
             "seen": self._seen,
             "seconds": self.seconds,
             "epoch_seconds": self._epoch_seconds,
@@ -420,8 +414,7 @@ class Training:
             ValueError: The state is of another model or optimiser.
         """
         try:
-            # What an older version wrote has no changes.
-            changed = counters.get("config", {})
+            changed = counters["config"]
             self.config = self.config.changed(
                 {name: changed[name] for name, field in FIELDS.items() if field.metadata["live"] and name in changed}
             )
@@ -438,12 +431,8 @@ class Training:
                     # Fused optimisers go through the memory of weight and slot side by side: both need one order.
                     laid_out = torch.empty_like(parameters[int(index)]).copy_(tensor) if tensor.dim() else tensor
                     remembered.setdefault(int(index), {})[slot] = laid_out
-            known = slots(self.config)
-            for i in range(len(parameters)) if counters["step"] else ():
-                there = remembered.get(i, {}).keys()
-                # SGD without momentum remembers nothing.
-                if not there <= known or (not there and self.config.optimizer != "sgd"):
-                    raise ValueError("its steps are of another optimiser")
+            if remembered and counters["optimizer"] != self.config.optimizer:
+                raise ValueError("its steps are of another optimiser")
             self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": remembered})
             self._sums.copy_(tensors["sums"])
             self.step = int(counters["step"])

@@ -9,7 +9,7 @@ import streamlit as st
 
 from cifar_core.runs import Run, RunError, list_runs
 from pages import ui
-from pages.ui import comparison, loaders
+from pages.ui import charts, comparison, loaders
 
 TICK_SECONDS = 2.0
 SHOWN_AT_FIRST = 4
@@ -35,10 +35,10 @@ def run_table(runs: Sequence[Run]) -> None:
             "best": number("Best validation", format="%.2f%%", help="Accuracy on the held-out images at best epoch."),
             "best_epoch": number("Best epoch"),
             "test": number("Test", format="%.2f%%", help="Accuracy on the test split, where it has been evaluated."),
-            "test_weights": text("Test of", width=120, help="The weights that were evaluated."),
+            "test_weights": text("Tested weights", width=120, help="The weights whose test accuracy it is."),
             "train_loss": number("Training loss", format="%.4f", help="Mean over the last finished epoch."),
-            "epochs": number("Epochs", format="%.2f", help="Epochs done."),
-            "asked": number("Of", help="Epochs asked for."),
+            "epochs": number("Epochs done", format="%.2f"),
+            "asked": number("Epochs asked for"),
             "images_per_second": number("Images/s", format="%d", help="Training images per second."),
             "seconds": number("Seconds", format="%.1f", help="Training time, without pauses and validation."),
             "optimizer": text("Optimiser"),
@@ -72,7 +72,7 @@ def choose_runs(runs: dict[str, Run]) -> list[Run]:
     chosen = st.multiselect(
         "Runs to compare",
         list(runs),
-        format_func=lambda name: comparison.short_name(runs[name]),
+        format_func=lambda name: charts.run_name(runs[name]),
         key="runs_choice",
         placeholder="Choose two or more",
     )
@@ -98,17 +98,15 @@ def curves(paths: Sequence[str], alive: Sequence[str], figure: str, axis: str) -
         )
     drawn = set(frame["run"])
     for run in runs:
-        if comparison.short_name(run) not in drawn:
-            st.caption(
-                ui.plain(f"{comparison.short_name(run)} has no curve here yet. {comparison.ended_how(run)}"),
-            )
+        if charts.run_name(run) not in drawn:
+            st.caption(ui.plain(f"{charts.run_name(run)} has no curve here yet. {comparison.ended_how(run)}"))
 
 
 def laid_over(runs: Sequence[Run]) -> None:
     st.subheader("Curves", anchor=False)
     with st.container(horizontal=True):
         figure = st.segmented_control(
-            "Figure",
+            "Metric",
             list(comparison.FIGURES),
             key="figure",
             default="Validation accuracy",
@@ -142,7 +140,7 @@ def differences(runs: Sequence[Run]) -> None:
     every = st.toggle("Show all settings", key="all_settings", bind="query-params")
     for run in runs:
         if comparison.settings_of(run) is None:
-            st.caption(ui.plain(f"The settings of {comparison.short_name(run)} cannot be read."))
+            st.caption(ui.plain(f"The settings of {charts.run_name(run)} cannot be read."))
     if len(runs) < 2 and not every:
         st.caption("Choose two or more runs to see what differs between them.")
         return
@@ -167,7 +165,9 @@ def leave_dialog() -> None:
 def confirm_deletion(run: Run) -> None:
     epochs = len(run.epochs)
     st.markdown(
-        ui.plain(f"{ui.run_label(run)}: {epochs} epoch{'s' if epochs != 1 else ''}, its weights, evaluations and maps.")
+        ui.plain(
+            f"{charts.run_name(run)}: {epochs} epoch{'s' if epochs != 1 else ''}, its weights, evaluations and maps."
+        )
     )
     st.markdown("This cannot be undone.")
     with st.container(horizontal=True):
@@ -175,7 +175,7 @@ def confirm_deletion(run: Run) -> None:
             try:
                 run.delete()
             except (RunError, OSError) as error:
-                st.error(str(error))
+                st.error(ui.plain(str(error)))
             else:
                 leave_dialog()
                 st.rerun()
@@ -192,7 +192,7 @@ def deletion(runs: dict[str, Run]) -> None:
             list(runs),
             index=None,
             placeholder="Choose a run",
-            format_func=lambda name: comparison.short_name(runs[name]),
+            format_func=lambda name: charts.run_name(runs[name]),
             key="to_delete",
             width=400,
         )

@@ -23,7 +23,7 @@ if info is None:
 try:
     data = loaders.data_set(info.id, info.fingerprint, ui.place().cache)
 except DataError as error:
-    st.error(str(error))
+    st.error(ui.plain(str(error)))
     st.stop()
 
 images.facts(info, data)

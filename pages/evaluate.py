@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -16,6 +18,7 @@ from pages import ui
 from pages.ui import charts, loaders, matrix
 
 CELL_PICTURES, MISTAKE_PICTURES = 12, 24  # Shown at once.
+BESIDE_THE_MATRIX = 12  # With more classes than this, the matrix needs the whole width.
 
 ui.page("Evaluate")
 
@@ -44,13 +47,13 @@ def evaluated(run: Run, checkpoint: str, info: DataInfo) -> Evaluation | None:
     try:
         return loaders.evaluation(path, loaders.version(path))
     except (EvaluationError, OSError) as error:
-        st.error(str(error))
+        st.error(ui.plain(str(error)))
         if st.button("Evaluate again", type="primary"):
             try:
                 path.unlink(missing_ok=True)
                 job.start_task(folder, task, ui.place().cache)
             except (RunError, OSError) as problem:
-                st.error(str(problem))
+                st.error(ui.plain(str(problem)))
             else:
                 st.rerun()
     return None
@@ -72,7 +75,7 @@ def headline(evaluation: Evaluation) -> None:
             ("recall", "Of the images of a class, the share that is predicted as it; mean over the classes."),
             ("f1", "Harmonic mean of precision and recall of a class; mean over the classes."),
         ):
-            st.metric(f"Macro {matrix.FIGURE_NAMES[name]}", f"{macro[name]:.1%}", help=help)
+            st.metric(f"Macro {name if name != 'f1' else 'F1'}", f"{macro[name]:.1%}", help=help)
     facts = evaluation.facts
     st.caption(
         ui.plain(
@@ -80,6 +83,32 @@ def headline(evaluation: Evaluation) -> None:
             f"{facts['split']} split, all {len(evaluation):,} images of {len(evaluation.classes)} classes."
         )
     )
+
+
+CELL = ("true", "predicted")
+"""The boxes beside the matrix, and the parameters of the URL that hold what they say."""
+
+
+def take_cell_of_url(classes: Sequence[str]) -> None:
+    """Fill the boxes from the URL where that is another than the page has put there: a link, or a step back."""
+    asked = tuple(st.query_params.get(name) for name in CELL)
+    if asked != st.session_state.get("cell_in_url", (None, None)):
+        st.session_state["cell_in_url"] = asked
+        for name, value in zip(CELL, asked, strict=True):
+            st.session_state[name] = value
+    for name in CELL:
+        # Of a bad link, or left over from a run with other classes. Set even where it is so already: on another page
+        # Streamlit forgets what a box said.
+        value = st.session_state.get(name)
+        st.session_state[name] = value if value in classes else None
+
+
+def put_cell_into_url() -> None:
+    """Both names at once, so that a click is one step of the browser's history; a binding of each would make two."""
+    cell = tuple(st.session_state[name] for name in CELL)
+    if cell != tuple(st.query_params.get(name) for name in CELL):
+        st.query_params.update({name: [] if value is None else value for name, value in zip(CELL, cell, strict=True)})
+    st.session_state["cell_in_url"] = cell
 
 
 def take_clicked_cell() -> None:
@@ -93,16 +122,17 @@ def take_clicked_cell() -> None:
 
 def confusion(evaluation: Evaluation, data: DataSet | None) -> None:
     st.subheader("Confusion matrix", anchor=False)
-    for name in ("true", "predicted"):
-        # Left over from a run with other classes.
-        if st.session_state.get(name) not in (None, *evaluation.classes):
-            st.session_state[name] = None
-    left, right = st.columns([3, 2], gap="large")
+    take_cell_of_url(evaluation.classes)
+    if len(evaluation.classes) <= BESIDE_THE_MATRIX:
+        left, right = st.columns([3, 2], gap="large")
+    else:
+        left, right = st.container(), st.container()
     with right:
         boxes = st.columns(2)
-        any_class = {"index": None, "placeholder": "any class", "bind": "query-params"}
+        any_class = {"index": None, "placeholder": "Any class"}
         true = boxes[0].selectbox("True class", evaluation.classes, key="true", **any_class)
         predicted = boxes[1].selectbox("Predicted class", evaluation.classes, key="predicted", **any_class)
+        put_cell_into_url()
         cell_images(evaluation, data, true, predicted)
     with left:
         unit = st.segmented_control(
@@ -121,7 +151,7 @@ def confusion(evaluation: Evaluation, data: DataSet | None) -> None:
             key="matrix",
             on_select=take_clicked_cell,
             alt=f"Confusion matrix of {len(kept)} classes, {evaluation.accuracy:.1%} of the images on the diagonal; "
-            "the two boxes beside it choose a cell by keyboard",
+            "the boxes “True class” and “Predicted class” choose a cell by keyboard",
         )
         st.caption(
             "Rows are true classes, columns predicted ones. Blue is right, orange is wrong; each is strongest at its "
@@ -148,11 +178,12 @@ def cell_images(evaluation: Evaluation, data: DataSet | None, true: str | None, 
     images = images_of(evaluation, true, predicted)
     if wrong_only:
         images = images[~evaluation.correct[images]]
+    noun = "image" if len(images) == 1 else "images"
     what = " ".join(
         part
         for part in (
             "wrongly predicted" if wrong_only else "",
-            f"images of {true}" if true is not None else "images",
+            f"{noun} of {true}" if true is not None else noun,
             f"predicted as {predicted}" if predicted is not None else "",
         )
         if part
@@ -160,16 +191,17 @@ def cell_images(evaluation: Evaluation, data: DataSet | None, true: str | None, 
     if not len(images):
         st.caption(ui.plain(f"There are no {what} among the {len(evaluation):,} test images."))
         return
+    order = ", the surest prediction first" if len(images) > 1 else ""
     st.caption(
         ui.plain(
-            f"{len(images):,} {what}, the surest prediction first. Below each: its number in the test split, "
-            "truth → prediction, and the probability of the prediction."
+            f"{len(images):,} {what}{order}. Below each: its number in the test split, truth → prediction, and the "
+            "probability of the prediction."
         )
     )
     shown = one_page(images, CELL_PICTURES, f"cell-{true}-{predicted}-{wrong_only}")
     captions = [
-        f"#{i} {brief(evaluation.classes[evaluation.labels[i]])} → "
-        f"{brief(evaluation.classes[evaluation.predictions[i]])} {charts.percent(evaluation.confidences[i])}"
+        f"#{i} {charts.brief(evaluation.classes[evaluation.labels[i]])} → "
+        f"{charts.brief(evaluation.classes[evaluation.predictions[i]])} {charts.percent(evaluation.confidences[i])}"
         for i in shown
     ]
     pictures(evaluation, data, shown, captions, "cell")
@@ -203,8 +235,8 @@ def pictures(
             "Look closer at",
             images.tolist(),
             format_func=lambda i: (
-                f"#{i}: {brief(evaluation.classes[evaluation.labels[i]])} → "
-                f"{brief(evaluation.classes[evaluation.predictions[i]])}"
+                f"#{i}: {charts.brief(evaluation.classes[evaluation.labels[i]])} → "
+                f"{charts.brief(evaluation.classes[evaluation.predictions[i]])}"
             ),
             key=f"closer-{key}",
             width=300,
@@ -302,30 +334,28 @@ def worst_mistakes(evaluation: Evaluation, data: DataSet | None) -> None:
         st.caption(f"None: all {len(evaluation):,} test images are predicted correctly.")
         return
     st.caption(
-        f"The {len(mistakes):,} wrongly predicted of {len(evaluation):,} test images, those first in which the network "
-        "gives the least probability to the true class (the greatest loss). Some are mislabelled or hard for people "
-        "too. Below each: its number in the test split, truth → prediction, and the probability p of either."
+        f"One of the {len(evaluation):,} test images is predicted wrongly. Below it: "
+        if len(mistakes) == 1
+        else f"The {len(mistakes):,} wrongly predicted of {len(evaluation):,} test images, those first in which the "
+        "network gives the least probability to the true class (the greatest loss). Some are mislabelled or hard for "
+        "people too. Below each: "
+        "its number in the test split, the true class and its probability → the predicted class and its probability."
     )
     shown = one_page(mistakes["index"].to_numpy(), MISTAKE_PICTURES, "mistakes")
     rows = mistakes.set_index("index").loc[shown]
     captions = [
-        f"#{row.Index} {brief(row.true)} → {brief(row.predicted)}: p({brief(row.true)}) "
-        f"{charts.percent(row.probability_true)}, p({brief(row.predicted)}) {charts.percent(row.probability_predicted)}"
+        f"#{row.Index} {charts.brief(row.true)} {charts.percent(row.probability_true)} → "
+        f"{charts.brief(row.predicted)} {charts.percent(row.probability_predicted)}"
         for row in rows.itertuples()
     ]
     pictures(evaluation, data, shown, captions, "mistakes")
-
-
-def brief(name: str, length: int = 24) -> str:
-    """A class name that leaves room for the rest of a caption."""
-    return name if len(name) <= length else name[: length - 1] + "…"
 
 
 def opened(info: DataInfo) -> DataSet | None:
     try:
         return loaders.data_set(info.id, info.fingerprint, ui.place().cache)
     except DataError as error:
-        st.error(str(error))
+        st.error(ui.plain(str(error)))
         return None
 
 
@@ -340,8 +370,9 @@ def show(evaluation: Evaluation, data: DataSet | None) -> None:
         worst_mistakes(evaluation, data)
 
 
-run = ui.choose_run(needs_weights=True)
-checkpoint = run and ui.choose_checkpoint(run)
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    run = ui.choose_run(needs_weights=True)
+    checkpoint = ui.choose_checkpoint(run) if run else None
 info = ui.data_of(run) if run and checkpoint else None
 if run and checkpoint and info and (evaluation := evaluated(run, checkpoint, info)):
     show(evaluation, opened(info))

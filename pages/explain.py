@@ -93,6 +93,9 @@ def choose_test_image(weights: Weights, row: DeltaGenerator) -> Subject | None:
     split = loaders.data_set(info.id, info.fingerprint, ui.place().cache).test
     total = len(split.labels)
     wrong = mistakes(weights, info)
+    asked = st.query_params.get("image")
+    if asked is not None and not (asked.isascii() and asked.isdecimal() and int(asked) < total):
+        st.warning(ui.plain(f"There is no test image {asked[:20]!r} here; this is 0."), icon=":material/link_off:")
     with row:
         index = int(
             st.number_input(
@@ -105,7 +108,7 @@ def choose_test_image(weights: Weights, row: DeltaGenerator) -> Subject | None:
                 help=f"Its place in the test split, from 0 to {total - 1:,}.",
             )
         )
-        of = st.selectbox("By chance from", ["any class", *info.classes], key="random_class", width=160)
+        of = st.selectbox("By chance from", ["Any class", *info.classes], key="random_class", width=160)
         allowed = split.labels == info.classes.index(of) if of in info.classes else np.ones(total, bool)
         there = np.flatnonzero(allowed)
         st.button("Random image", icon=":material/shuffle:", on_click=pick, args=(there,), disabled=not len(there))
@@ -126,11 +129,18 @@ def choose_test_image(weights: Weights, row: DeltaGenerator) -> Subject | None:
     return Subject(f"test image {index}", hashlib.sha256(pixels).hexdigest(), picture, lambda: picture, pixels, true)
 
 
+def keep_photo() -> None:
+    """Streamlit forgets what was uploaded when another page is visited; the session does not."""
+    upload = st.session_state["photo"]
+    st.session_state["kept_photo"] = (upload.name, upload.getvalue()) if upload else None
+
+
 def choose_photo() -> Subject | None:
-    """A photo of the visitor's own."""
+    """A photo of the visitor's own, which stays until it is removed or the tab is closed."""
     given, seen = st.columns([3, 2], gap="medium")
     with given:
-        upload = st.file_uploader("A photo (PNG, JPEG or WebP)", type=["png", "jpg", "jpeg", "webp"], key="photo")
+        # Of any type: the browser would refuse others without a word about what they are.
+        upload = st.file_uploader("A photo (PNG, JPEG or WebP)", key="photo", on_change=keep_photo)
         fit = st.segmented_control(
             "Make it square",
             list(FITS),
@@ -141,15 +151,23 @@ def choose_photo() -> Subject | None:
             required=True,
         )
         fit = fit if fit in FITS else "crop"
-    if upload is None:
-        given.caption("It stays on this server, is kept in memory for some minutes and is never written to disk.")
+    kept = (upload.name, upload.getvalue()) if upload else st.session_state.get("kept_photo")
+    if kept is None:
+        given.caption(
+            "It stays in the memory of this server until some minutes after you remove it or close this tab, and is "
+            "never written to disk."
+        )
         return None
-    content = upload.getvalue()
+    name, content = kept
+    if upload is None:
+        with given.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(ui.plain(name), width="content")
+            st.button("Remove photo", icon=":material/delete:", on_click=keep_photo)
     digest = hashlib.sha256(content).hexdigest()
     try:
         photo = loaders.photo(digest, content)
     except PhotoError as error:
-        given.error(str(error), icon=":material/broken_image:")
+        given.error(ui.plain(str(error)), icon=":material/broken_image:")
         return None
     views = loaders.photo_views(digest, fit, photo)
     with seen:
@@ -252,7 +270,7 @@ def show(weights: Weights, subject: Subject) -> None:
 ui.page("Explain")
 
 try:
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, vertical_alignment="bottom"):
         run = ui.choose_run(needs_weights=True)
         checkpoint = ui.choose_checkpoint(run) if run else None
     if run and checkpoint:
@@ -266,4 +284,4 @@ try:
         if subject := choose_photo() if source == SOURCES[1] else choose_test_image(weights, row):
             show(weights, subject)
 except (DataError, RunError) as error:
-    st.error(str(error))
+    st.error(ui.plain(str(error)))

@@ -90,7 +90,7 @@ def show_selection(run: Run, info: DataInfo, found: loaders.FeatureMap, selected
     labels, predictions = found.labels[places], found.predictions[places]
     names = [info.classes[k] for k in range(len(info.classes))]
     common = Counter(labels.tolist()).most_common(3)
-    listed = ", ".join(f"{count:,} {ui.plain(names[k])}" for k, count in common)
+    listed = ", ".join(f"{count:,} {ui.plain(charts.brief(names[k]))}" for k, count in common)
     rest = len(selected) - sum(count for _, count in common)
     one = len(selected) == 1
     st.markdown(
@@ -102,7 +102,7 @@ def show_selection(run: Run, info: DataInfo, found: loaders.FeatureMap, selected
     shown = list(selected[:MOST_SHOWN])
     captions, alts = [], []
     for index, true, predicted in zip(shown, labels, predictions, strict=False):
-        told = f"{names[true]} ✓" if true == predicted else f"{names[true]} → {names[predicted]}"
+        told = charts.brief(names[true]) + (" ✓" if true == predicted else f" → {charts.brief(names[predicted])}")
         captions.append(f"{index}: {told}")
         alts.append(f"Test image {index}, {names[true]}, predicted {names[predicted]}")
     few = "" if len(shown) == len(selected) else f"The first {len(shown)} are shown. "
@@ -136,33 +136,45 @@ def show(run: Run, checkpoint: str, info: DataInfo) -> None:
     try:
         found = loaders.feature_map(result, loaders.version(result))
     except RunError as error:
-        st.error(str(error))
+        st.error(ui.plain(str(error)))
         if st.button("Compute it again", type="primary"):
             result.unlink(missing_ok=True)
             st.rerun()
         return
     colouring = colours.segmented_control(
-        "Colour by", charts.MAP_COLOURINGS, key="colour", default="class", bind="query-params", required=True
+        "Colour by",
+        charts.MAP_COLOURINGS,
+        default="class",
+        format_func=str.capitalize,
+        key="colour",
+        bind="query-params",
+        required=True,
     )
     colouring = colouring if colouring in charts.MAP_COLOURINGS else "class"
     figure = loaders.map_figure(result, loaders.version(result), info.classes, colouring)
-    on_map, images_there = st.columns([3, 2], gap="medium")
+    name = f"{folder.path.name}-{colouring}"
+    # Known before the map is drawn, which has all the width until there is something to show beside it. There are two
+    # columns either way: in another place of the page the map would be another one, without its selection.
+    begun = bool(st.session_state.get(name, {}).get("selection", {}).get("points"))
+    if not begun:
+        st.info("Select points on the map to see their images.", icon=":material/gesture_select:")
+    else:
+        st.empty()
+    on_map, images_there = st.columns([3, 2] if begun else [999, 1], gap="medium")
     with on_map:
-        selected = show_map(found, figure, f"{folder.path.name}-{colouring}", info.test_images)
+        selected = show_map(found, figure, name, info.test_images)
     with images_there:
         if selected:
             show_selection(run, info, found, selected)
-        else:
-            st.info("Select points on the map to see their images here.", icon=":material/gesture_select:")
 
 
 ui.page("Features")
 
 try:
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, vertical_alignment="bottom"):
         run = ui.choose_run(needs_weights=True)
         checkpoint = ui.choose_checkpoint(run) if run else None
     if run and checkpoint and (info := ui.data_of(run)):
         show(run, checkpoint, info)
 except (DataError, RunError) as error:
-    st.error(str(error))
+    st.error(ui.plain(str(error)))

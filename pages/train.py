@@ -24,7 +24,7 @@ with choices:
             st.query_params["run"] = new.id
             st.rerun()
     except RunError as error:
-        st.error(str(error))
+        st.error(ui.plain(str(error)))
 if run:
     with progress:
         live.watch(run)

@@ -49,6 +49,15 @@ class Said:
         return values
 
     @property
+    def error(self) -> str:
+        """The sentence of a command that could not be done and was to answer in JSON."""
+        assert self.code == 1, (self.out, self.err)
+        values = json.loads(self.out)
+        assert list(values) == ["error"]
+        assert self.err == values["error"] + "\n", "people see it as well"
+        return str(values["error"])
+
+    @property
     def refusal(self) -> str:
         """The one sentence on standard error of a command that could not be done."""
         assert self.code == 1, (self.out, self.err)
@@ -201,23 +210,32 @@ def test_train_takes_every_setting(
         "model": "three_conv",
         "width": 0.5,
         "dropout": 0.25,
+        "initialisation": "he",
         "epochs": 7,
         "batch_size": 9,
         "optimizer": "adamw",
         "momentum": 0.8,
         "nesterov": False,
         "weight_decay": 0.001,
+        "l1": 0.0001,
+        "clip_norm": 1.5,
+        "ema": 0.99,
+        "stop_patience": 6,
         "label_smoothing": 0.05,
         "learning_rate": 0.02,
         "schedule": "step",
         "warmup_fraction": 0.1,
+        "warmup_epochs": 1.5,
         "step_epochs": 4,
         "patience": 2,
         "gamma": 0.3,
+        "decay": 0.9,
         "flip": 0.25,
         "crop_padding": 3,
         "rotation": 12.0,
         "cutout": 5,
+        "mixup": 0.2,
+        "cutmix": 0.5,
         "seed": 11,
         "device": "cpu",
         "precision": "float32",
@@ -259,7 +277,7 @@ def test_train_keeps_the_whole_path_of_its_data(
     [
         (["--epochs", "0"], "epochs must be at least 1, but is 0."),
         (["--learning-rate", "nan"], "learning_rate must be a finite number, but is nan."),
-        (["--optimizer", "adamm"], "optimizer must be one of sgd, adam, adamw, but is 'adamm'; did you mean 'adam'?"),
+        (["--schedule", "sted"], "schedule must be one of "),
         (["--width", "2", "--model", "resnet18_transfer"], "width must be 1 for resnet18_transfer, "),
     ],
 )
@@ -276,18 +294,103 @@ def test_a_bad_setting_is_one_sentence_and_makes_no_run(
 def test_a_training_that_fails_is_one_sentence(
     say: Callable[..., Said], runs_root: Path, tmp_path: Path, tiny: Tiny
 ) -> None:
-    words = ["train", "--runs", runs_root, "--cache", tiny.cache, "--data", tmp_path / "nowhere", *QUICK]
+    source = Path(shutil.copytree(tiny.source, tmp_path / "damaged"))
+    damaged = source / "train" / "circle" / "000.png"
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    words = ["train", "--runs", runs_root, "--cache", tmp_path / "cache", "--data", source, *QUICK]
     said = say(*words)
     (run,) = list_runs(runs_root)
     assert said.code == 1
     assert said.out.splitlines()[0] == str(run.path)
     assert said.err.count("\n") == 1
-    assert str(tmp_path / "nowhere") in said.err
+    assert str(damaged) in said.err
     said = say(*words, "--json")
     assert said.code == 1
     values = json.loads(said.out)
     assert values["state"] == "failed"
-    assert str(tmp_path / "nowhere") in values["message"]
+    assert str(damaged) in values["message"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([], "The run names no data set; give its path with --data"),
+        (["--data", "nowhere"], "There is no file or folder "),
+        (["--data", "SOURCE", "--device", "mps"], "device is mps, but this machine offers PyTorch only CPU"),
+        (["--data", "SOURCE", "--device", "cpu", "--precision", "float16"], "precision is float16, whose small range"),
+        (["--data", "SOURCE", "--train-images", "163"], "train_images must be at most 162, what is left of "),
+    ],
+)
+def test_what_is_known_to_fail_makes_no_run(
+    say: Callable[..., Said],
+    runs_root: Path,
+    tiny: Tiny,
+    words: list[str],
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    from cifar_core import compute
+
+    monkeypatch.setattr(compute, "_has_cuda", lambda: False)
+    monkeypatch.setattr(compute, "_has_mps", lambda: False)
+    monkeypatch.chdir(tmp_path)
+    words = [str(tiny.source) if word == "SOURCE" else word for word in words]
+    assert say("train", "--runs", runs_root, "--cache", tiny.cache, *words).refusal.startswith(sentence)
+    assert not runs_root.exists()
+
+
+def test_what_a_library_prints_is_not_mixed_with_the_answer_for_programs(
+    say: Callable[..., Said], tiny: Tiny, runs_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torchvision.models import ResNet18_Weights
+
+    def chatty(*_: Any, **__: Any) -> None:
+        sys.stdout.write('Downloading: "https://example.org" to a folder\n')
+        raise OSError("no network")
+
+    monkeypatch.setattr(ResNet18_Weights, "get_state_dict", chatty)
+    words = [*QUICK, "--model", "resnet18_transfer", "--json"]
+    said = say("train", "--data", tiny.source, "--cache", tiny.cache, "--runs", runs_root, *words)
+    assert json.loads(said.out)["state"] == "failed"
+    assert "Downloading" in said.err
+
+
+def test_a_training_whose_output_nobody_reads_any_more_goes_on(tiny: Tiny, runs_root: Path) -> None:
+    train = started("train", "--data", tiny.source, "--cache", tiny.cache, "--runs", runs_root, *QUICK)
+    assert train.stdout is not None
+    assert train.stderr is not None
+    run = Run(Path(train.stdout.readline().strip()))
+    train.stdout.close()
+    assert train.wait(PATIENCE_SECONDS) == 0
+    assert run.state == "finished"
+    assert train.stderr.read() == ""
+    train.stderr.close()
+
+
+def test_a_console_without_the_signs_of_a_name_gets_them_spelt_out(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Path(shutil.copytree(tiny.source, tmp_path / "shapes"))
+    for split in ("train", "test"):
+        (source / split / "circle").rename(source / split / "Käse")
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    said = finished(started("data", "--data", source, "--cache", tmp_path / "cache"))
+    assert said.code == 0, said.err
+    assert "K\\xe4se" in said.out
+
+
+def test_files_left_out_are_told(say: Callable[..., Said], tiny: Tiny, tmp_path: Path) -> None:
+    source = Path(shutil.copytree(tiny.source, tmp_path / "shapes"))
+    (source / "train" / "circle" / "a.gif").write_bytes(b"GIF89a")
+    words = ["data", "--data", source, "--cache", tmp_path / "cache"]
+    assert say(*words).out.splitlines()[-1] == "  1 file was left out: 1 .gif."
+    assert say(*words, "--json").json["left_out"] == "1 file was left out: 1 .gif."
+
+
+def test_a_cache_that_cannot_be_made_is_named(say: Callable[..., Said], tiny: Tiny) -> None:
+    sentence = say("data", "--data", tiny.source, "--cache", "/proc/x").refusal
+    assert sentence == "The cache folder /proc/x cannot be made: No such file or directory; choose another one."
 
 
 def test_a_run_that_cannot_be_made_is_one_sentence(say: Callable[..., Said], tmp_path: Path, tiny: Tiny) -> None:
@@ -396,6 +499,21 @@ def test_evaluate_waits_for_who_already_does_it(say: Callable[..., Said], tiny: 
     assert folder.state == "finished"
 
 
+def test_a_run_that_may_only_be_read_is_evaluated(
+    say: Callable[..., Said], tiny: Tiny, trained_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["evaluate", trained_run.path, "--cache", tiny.cache, "--json"]
+
+    def refuse(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied", "/a/folder")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "task", refuse)
+        aside = say(*words).json
+    assert not (trained_run.path / "tasks").exists()
+    assert aside == say(*words).json
+
+
 def test_evaluate_on_other_images(say: Callable[..., Said], tiny: Tiny, trained_run: Run, tmp_path: Path) -> None:
     source = Path(shutil.copytree(tiny.source, tmp_path / "fewer"))
     for name in ("000", "001"):
@@ -471,10 +589,17 @@ def test_a_run_that_is_not_there_is_one_sentence(
     more = [photo] if command == "predict" else []
     for name, sentence in (
         ("20260101-000000-single_conv-0000", "There is no run 20260101-000000-single_conv-0000 in "),
-        ("../secrets", "'secrets' is not the id of a run."),
+        ("secrets", "'secrets' is not the id of a run."),
+        ("../secrets", "There is no run in ../secrets."),
     ):
         said = say(command, name, *more, "--runs", runs_root, *(["--json"] if json_too else []))
-        assert said.refusal.startswith(sentence)
+        assert (said.error if json_too else said.refusal).startswith(sentence)
+
+
+def test_the_folder_of_no_run_is_not_taken_for_a_run_of_that_name(say: Callable[..., Said], trained_run: Run) -> None:
+    elsewhere = f"/nope/{trained_run.id}"
+    said = say("evaluate", elsewhere, "--runs", trained_run.path.parent)
+    assert said.refusal == f"There is no run in {elsewhere}."
 
 
 @pytest.mark.parametrize("form", ["folder", "folder/", "id", "relative"])
@@ -512,12 +637,19 @@ def test_a_checkpoint_that_is_not_there_is_one_sentence(say: Callable[..., Said]
 def test_what_the_system_refuses_is_one_sentence(
     say: Callable[..., Said], trained_run: Run, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: Any) -> None:
-        raise PermissionError(13, "Permission denied", "/a/folder")
+    for error, sentence in (
+        (InterruptedError(4, "Interrupted system call", "/a/file"), "Interrupted system call: /a/file."),
+        (
+            OSError(28, "No space left on device", "/a/file"),
+            "The disk is full: /a/file could not be written; free some space and try again.",
+        ),
+    ):
 
-    monkeypatch.setattr(Run, "task", refuse)
-    said = say("evaluate", trained_run.path, "--cache", tiny.cache)
-    assert said.refusal == "Permission denied: /a/folder."
+        def refuse(*_: Any, error: OSError = error) -> None:
+            raise error
+
+        monkeypatch.setattr(Run, "task", refuse)
+        assert say("evaluate", trained_run.path, "--cache", tiny.cache).refusal == sentence
 
 
 def test_a_damaged_checkpoint_is_one_sentence(
@@ -556,8 +688,44 @@ def test_a_worker_that_does_not_answer_is_said_so(
     assert said.code == 0
     assert said.out == f"Run {run.id} is still running; it does what was asked after its current step.\n"
     assert run.requested("pause")
-    assert say("stop", run.path, "--json").json == {"run": run.id, "state": "running"}
+    said = say("stop", run.path)
+    assert said.refusal == (
+        f"Run {run.id} has not stopped within 0.2 seconds and is still running; it stops after its current step."
+    )
+    assert say("stop", run.path, "--json").error == said.refusal
     assert run.requested("stop")
+
+
+def test_a_waiting_run_answers_at_once(
+    say: Callable[..., Said], run_in_state: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cifar_core.events import Boot, Waiting
+
+    run = run_in_state("ready")
+    monkeypatch.setattr("cifar_core.__main__.ANSWER_SECONDS", 1000.0)
+    with run.held():
+        run.append(Boot(pid=1, host="elsewhere"))
+        run.append(Waiting(device="cpu"))
+        began = time.monotonic()
+        paused = say("pause", run.path)
+        assert run.requested("pause")
+        resumed = say("resume", run.path)
+        assert not run.requested("pause")
+        assert time.monotonic() - began < 20
+    assert paused.out == f"Run {run.id} is waiting for its device; it pauses as soon as it trains.\n"
+    assert resumed.out == f"Run {run.id} is waiting for its device; it begins when that is free.\n"
+
+
+def test_resuming_a_run_that_fails_again_says_why(
+    say: Callable[..., Said], run_in_state: Callable[..., Run], tmp_path: Path
+) -> None:
+    from cifar_core import job
+
+    run = run_in_state("failed", data=str(tmp_path / "nowhere"))
+    said = say("resume", run.path, "--cache", tmp_path / "cache")
+    assert "There is no file or folder" in said.refusal
+    job._await_exit(run)
+    assert "There is no file or folder" in say("resume", run.path, "--cache", tmp_path / "cache", "--json").error
 
 
 @pytest.fixture
@@ -642,6 +810,30 @@ def test_ctrl_c_stops_a_training_and_keeps_the_weights(tiny: Tiny, runs_root: Pa
     assert "Traceback" not in said.err
     assert run.state == "stopped"
     assert load_network(run.checkpoints()["last"]).classes == tiny.info.classes
+
+
+def test_a_second_ctrl_c_ends_a_training_at_once(tiny: Tiny, runs_root: Path) -> None:
+    run = create_run(tiny_config(tiny), runs_root)
+    # It never comes to the point where it would stop.
+    program = (
+        "import sys, time; from pathlib import Path; from cifar_core import job; from cifar_core.runs import Run\n"
+        "job.stop_on_signals(Run(Path(sys.argv[1]))); print('ready', flush=True)\n"
+        "while True: time.sleep(0.01)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(run.path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        until(lambda: run.requested("stop"))
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == -signal.SIGINT
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_a_program_can_be_told_by_its_exit_code_alone(tmp_path: Path) -> None:

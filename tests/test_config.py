@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cifar_core.config import FIELD_TYPES, FIELDS, GROUPS, MODELS, RECIPES, SCHEMA_VERSION, TrainConfig
+from cifar_core.config import FIELD_TYPES, FIELDS, GROUPS, MODELS, RECIPES, SCHEMA_VERSION, TrainConfig, label
 
 BOUNDED = [
     (name, side, FIELDS[name].metadata[side])
@@ -64,6 +64,18 @@ def test_a_wrong_type_is_refused_with_field_type_and_value(name: str, value: Any
     with pytest.raises(TypeError) as caught:
         TrainConfig.from_values({name: value})
     assert str(caught.value) == f"{name} must be {WRONG[FIELD_TYPES[name][0]][1]}, but is {value!r}."
+
+
+def test_a_label_says_its_unit_once() -> None:
+    for name, field in FIELDS.items():
+        unit = field.metadata["unit"]
+        assert label(name)[0].isupper()
+        assert label(name).lower().count(unit) == 1 if unit in ("images", "epochs", "pixels", "degrees") else True
+        assert not label(name).endswith(("(fraction)", "(times)"))
+    assert label("train_images") == "Training images"
+    assert label("batch_size") == "Batch size (images)"
+    assert label("optimizer") == "Optimiser"
+    assert label("gamma") == "Reduction factor"
 
 
 @pytest.mark.parametrize("name", ["weight_decay", "learning_rate", "width", "rotation", "flip", "dropout", "gamma"])

@@ -137,7 +137,7 @@ def test_disk_that_will_not_hold_the_data_is_refused_before_decoding(tmp_path, e
 
 def test_cache_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"Preparing the data in .*file/cache failed"):
+    with pytest.raises(DataError, match=r"The cache folder .*file/cache cannot be made"):
         open_dataset(write_shards(tmp_path / "shards"), tmp_path / "file" / "cache")
 
 

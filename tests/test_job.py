@@ -26,7 +26,7 @@ from cifar_core import compute, job, networks
 from cifar_core.datasets import open_cached, open_dataset
 from cifar_core.evaluation import Evaluation
 from cifar_core.events import Boot, End, Epoch, Event, Paused, Progress, Resumed, Start, TaskProgress, Waiting
-from cifar_core.networks import load_network, load_tensors
+from cifar_core.networks import load_network, load_tensors, save_tensors
 from cifar_core.runs import Held, Run, WorkFolder, create_run
 from cifar_core.subsets import split_validation
 from tests.conftest import ROOT, Tiny, drawing, start_event, tiny_config, work
@@ -346,7 +346,8 @@ def test_checkpoints_say_what_they_are(finished_run: Run, tiny: Tiny) -> None:
     assert best["validation_accuracy"] == finished_run.best.validation_accuracy
     assert (last["checkpoint"], last["epoch"], last["step"]) == ("last", 2, 22)
     assert last["validation_accuracy"] == finished_run.epochs[-1].validation_accuracy
-    assert all(name.startswith("model.") for name in best_tensors)
+    # A fork goes on from any checkpoint, so each holds what the optimiser remembers too.
+    assert {name.split(".")[0] for name in best_tensors} == {"model", "optimizer", "sums"}
     assert any(name.startswith("optimizer.") for name in last_tensors)
     # The pages judge a network by what the training said of it.
     network = load_network(finished_run.checkpoints()["best"])
@@ -369,7 +370,8 @@ def test_the_best_weights_stay_when_later_ones_are_worse(tiny: Tiny, runs_root: 
     assert best is not None
     assert best.epoch < 4
     model = {name: tensor for name, tensor in kept[best.epoch].items() if name.startswith("model.")}
-    assert same(weights(run, "best"), model)
+    best_weights = weights(run, "best")
+    assert same({name: best_weights[name] for name in model}, model)
     assert not same({name: weights(run)[name] for name in model}, model)
 
 
@@ -583,7 +585,7 @@ def test_a_damaged_checkpoint_is_one_sentence(tiny: Tiny, trained_run: Run) -> N
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda run: shutil.copy(run.checkpoints()["best"], run.checkpoints()["last"]), "it has no 'step'"),
+        (lambda run: without_counters(run.checkpoints()["last"]), "it has no 'config'"),
         (lambda run: rewrite(run, optimizer="sgd"), "its steps are of another optimiser"),
         (lambda run: rewrite(run, model="guide_cnn"), "its weights are of another model"),
     ],
@@ -594,6 +596,13 @@ def test_a_checkpoint_that_does_not_fit_is_one_sentence(
     change(trained_run)
     message = failure(work(interrupted_copy(trained_run), tiny.cache))
     assert message == f"The checkpoint does not fit the settings of the run: {words}."
+
+
+def without_counters(file: Path) -> None:
+    """Leave only the network in a checkpoint."""
+    tensors, metadata = load_tensors(file)
+    del metadata["training"]
+    save_tensors(file, tensors, metadata)
 
 
 def rewrite(run: Run, **changes: Any) -> None:
@@ -624,9 +633,75 @@ def test_a_full_disk_is_one_sentence(
 
     monkeypatch.setattr(networks, "save_tensors", full)
     run = make_run()
-    assert failure(run) == f"No space left on device: {run.path}/checkpoints/best.safetensors."
+    assert failure(run) == (
+        f"The disk is full: {run.path}/checkpoints/best.safetensors could not be written; free some space, then "
+        "resume the run."
+    )
     assert "Traceback" in run.log_tail(), "the log tells developers where it happened"
     assert "Traceback" not in capfd.readouterr().err, "whoever trains in a terminal is no developer"
+
+
+def test_a_disk_too_full_for_the_last_word_leaves_an_interrupted_run(
+    tiny: Tiny, runs_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append = WorkFolder.append
+
+    def full(folder: WorkFolder, event: Event) -> None:
+        if not isinstance(event, Boot | TaskProgress | Start):
+            raise OSError(28, "No space left on device")
+        append(folder, event)
+
+    monkeypatch.setattr(WorkFolder, "append", full)
+    run = create_run(tiny_config(tiny), runs_root)
+    with run.held():
+        *_, last = job.execute(run, tiny.cache)
+    assert isinstance(last, End), "whoever works on it in this process still hears it"
+    assert last.message == f"The disk is full: {run.path} could not be written; free some space, then resume the run."
+    assert run.state == "interrupted"
+    monkeypatch.undo()
+    assert work(run, tiny.cache).state == "finished"
+
+
+@pytest.mark.parametrize("what", ["a run", "a task"])
+def test_what_a_killed_worker_left_half_written_is_removed_by_the_next(tiny: Tiny, trained_run: Run, what: str) -> None:
+    folder, task = trained_run, {}
+    if what == "a task":
+        folder, task = job.evaluation_task(trained_run, "best", tiny.info)
+        (folder.path / "task.json").write_text(json.dumps(task))
+    else:
+        trained_run.request("change", {"epochs": 3})
+    (folder.path / "control").mkdir(exist_ok=True)
+    left = [
+        folder.path / ".task.json.123.tmp",
+        folder.path / ".evaluation.npz.0123456789abcdef0123456789abcdef",
+        folder.path / "control" / ".stop.123.tmp",
+    ]
+    if what == "a run":
+        left.append(folder.path / "checkpoints" / ".last.safetensors.123.456.partial")
+    for path in left:
+        path.write_bytes(b"half")
+    os.utime(left[2], (0, 0))
+    now = folder.path / "control" / ".pause.123.tmp"
+    now.write_bytes(b"being written by somebody else")
+    other = folder.path / ".notes"
+    other.write_text("Somebody's own.")
+    with folder.held():
+        for _ in job.execute(folder, tiny.cache) if isinstance(folder, Run) else job.execute_task(folder, tiny.cache):
+            pass
+    assert folder.state == "finished", folder.last_end
+    assert [path for path in left if path.exists()] == []
+    assert now.exists()
+    assert other.exists()
+
+
+def test_weights_trained_on_another_device_are_evaluated_on_this_one(tiny: Tiny, trained_run: Run) -> None:
+    rewrite(trained_run, device="cuda")
+    folder, task = job.evaluation_task(trained_run, "best", tiny.info)
+    (folder.path / "task.json").write_text(json.dumps(task))
+    with folder.held():
+        *_, last = job.execute_task(folder, tiny.cache)
+    assert isinstance(last, End)
+    assert last.outcome == "finished", last.message
 
 
 def test_what_nobody_foresaw_is_one_sentence_and_a_log(
@@ -789,8 +864,8 @@ def test_images_of_other_classes_cannot_be_told_apart(tiny: Tiny, trained_run: R
     do(folder, task, cache)
     assert folder.last_end is not None
     assert folder.last_end.message == (
-        f"Run {trained_run.id} tells 3 classes (circle, square, stripes) apart, but Images in others has 3 classes "
-        "(ring, square, stripes)."
+        f"Run {trained_run.id} tells 3 classes (circle, square, stripes) apart, but the data set Images in others has "
+        "3 classes (ring, square, stripes)."
     )
 
 

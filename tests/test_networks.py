@@ -117,8 +117,9 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(
         monkeypatch.setattr(os, "fsync", fail)
     if moment == "renaming":
         monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(OSError, match="No space left on device"):
+    with pytest.raises(OSError, match="No space left on device") as caught:
         save_tensors(path, {"x": torch.ones(3)}, {"epoch": 2})
+    assert caught.value.errno == 28, "callers tell a full disk by its number"
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
@@ -134,7 +135,7 @@ def test_a_finished_save_replaces_the_file_and_leaves_nothing_else(tmp_path: Pat
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match=r"could not be written to .*missing"):
+    with pytest.raises(OSError, match=r"could not be written .*missing"):
         save_tensors(tmp_path / "missing" / "a", {"x": torch.zeros(1)}, {})
 
 

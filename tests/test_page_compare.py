@@ -12,8 +12,9 @@ import pytest
 
 from cifar_core import job
 from cifar_core.evaluation import Evaluation
+from cifar_core.events import End
 from cifar_core.runs import Run
-from pages.ui import comparison
+from pages.ui import charts, comparison
 from tests.conftest import epoch_event, progress_event, start_event
 
 PAGE = "pages/compare.py"
@@ -39,7 +40,7 @@ def test_without_runs_it_leads_to_training(dashboard: Callable[..., Any]) -> Non
 
 def test_every_state_has_its_row(run_in_state: Callable[..., Run], dashboard: Callable[..., Any]) -> None:
     states = ("ready", "running", "finished", "stopped", "failed", "interrupted")
-    runs = {comparison.short_name(run_in_state(state)): state for state in states}
+    runs = {charts.run_name(run_in_state(state)): state for state in states}
     rows = table(dashboard(PAGE)).set_index("run")
     assert rows["state"].to_dict() == runs
     done = rows[rows["state"] == "finished"].iloc[0]
@@ -58,13 +59,13 @@ def test_a_run_with_unreadable_settings_is_listed_and_can_be_chosen(
     (broken.path / "config.json").write_bytes(b"\xff{")
     app = dashboard(PAGE)
     states = table(app).set_index("run")["state"]
-    assert states[comparison.short_name(broken)] == "unreadable"
-    assert states[comparison.short_name(whole)] == "finished"
+    assert states[charts.run_name(broken)] == "unreadable"
+    assert states[charts.run_name(whole)] == "finished"
     assert set(chosen(app)) == {broken.id, whole.id}
-    assert f"The settings of {comparison.short_name(broken)} cannot be read." in captions(app)
+    assert f"The settings of {charts.run_name(broken)} cannot be read." in captions(app)
     assert len(app.dataframe) == 1, "What cannot be read is no difference."
     app.toggle(key="all_settings").set_value(True).run()
-    assert table(app, 1)[comparison.short_name(broken)]["momentum"] == "unreadable"
+    assert table(app, 1)[charts.run_name(broken)]["Momentum"] == "unreadable"
 
 
 def test_at_first_the_newest_runs_with_epochs_are_chosen_and_the_link_holds_them(
@@ -112,10 +113,10 @@ def test_only_settings_with_an_effect_and_a_difference_are_listed(
     # Momentum has no effect with Adam.
     run_in_state("finished", learning_rate=0.02, momentum=0.5)
     app = dashboard(PAGE)
-    assert list(table(app, 1).index) == ["learning rate"]
-    assert sorted(table(app, 1).loc["learning rate"]) == ["0.01", "0.02"]
+    assert list(table(app, 1).index) == ["Learning rate"]
+    assert sorted(table(app, 1).loc["Learning rate"]) == ["0.01", "0.02"]
     app.toggle(key="all_settings").set_value(True).run()
-    assert {"momentum", "batch size", "torch"} <= set(table(app, 1).index)
+    assert {"Momentum", "Optimiser", "Batch size (images)", "torch"} <= set(table(app, 1).index)
 
 
 def test_equal_runs_and_a_single_run_say_that_nothing_differs(
@@ -166,7 +167,9 @@ def test_a_living_run_is_not_deleted_and_the_page_says_why(
     app.selectbox(key="to_delete").set_value(run.id).run()
     press(app, "Delete…")
     press(app, "Delete for ever")
-    assert f"Run {run.id} is running; stop it before deleting it." in [error.value for error in app.error]
+    assert f"Run {run.id} is running; stop it before deleting it." in [
+        error.value.replace("\\", "") for error in app.error
+    ]
     assert run.path.exists()
 
 
@@ -184,7 +187,7 @@ def test_a_run_is_deleted_only_after_confirmation(
     press(app, "Delete for ever")
     assert not gone.path.exists()
     assert kept.path.exists()
-    assert list(table(app)["run"]) == [comparison.short_name(kept)]
+    assert list(table(app)["run"]) == [charts.run_name(kept)]
     assert chosen(app) == [kept.id]
 
 
@@ -233,6 +236,17 @@ def test_no_two_curves_look_alike(run_in_state: Callable[..., Run]) -> None:
         )
     }
     assert len(looks) == 24
+
+
+def test_a_run_has_one_name_whatever_has_become_of_it(run_in_state: Callable[..., Run]) -> None:
+    run = run_in_state("running")
+    day, clock, model, tail = run.id.split("-")
+    name = f"{model} · {day[:4]}-{day[4:6]}-{day[6:]} {clock[:2]}:{clock[2:4]} · {tail}"
+    assert charts.run_name(run) == name
+    assert charts.run_label(run) == name.replace(" · ", " · 40.0% validation · ", 1)
+    run.append(End(outcome="failed", message="It broke."))
+    assert charts.run_name(run) == name
+    assert "failed" not in charts.run_label(run)
 
 
 def test_the_specification_stays_the_same_while_a_run_goes_on(run_in_state: Callable[..., Run]) -> None:

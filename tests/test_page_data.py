@@ -25,7 +25,7 @@ from cifar_core.pixels import summarise
 from cifar_core.sources import DataError
 from cifar_core.transforms import normalisation, normalise
 from pages import ui
-from pages.ui import batches, images
+from pages.ui import batches, charts, images
 from tests.conftest import Tiny
 
 PAGE = "pages/data.py"
@@ -143,7 +143,7 @@ def test_the_head_says_what_the_data_set_is(dashboard: Callable[..., Any], tiny:
         ("Arrays on disk", "0.739 MB"),
     ]
     assert tiny.info.fingerprint in texts(app)
-    assert str(tiny.source) in texts(app)
+    assert str(tiny.source) in texts(app).replace("\\", "")
     assert "**Balanced:** every class has 60 training images and 20 test images" in texts(app).replace("\\", "")
 
 
@@ -153,11 +153,22 @@ def test_bars_show_counts_or_shares_of_each_split(dashboard: Callable[..., Any])
     def bars() -> dict[str, list[float]]:
         # The other traces are the grey ones of the legend.
         traces = json.loads(app.get("plotly_chart")[0].proto.spec)["data"]
-        return {trace["name"]: trace["y"] for trace in traces if trace["name"] in ("train", "test")}
+        return {trace["name"]: trace["y"] for trace in traces if trace["name"] in ("training", "test")}
 
-    assert bars() == {"train": [60] * 3, "test": [20] * 3}
+    assert bars() == {"training": [60] * 3, "test": [20] * 3}
     app.toggle(key="shares").set_value(True).run()
-    assert bars() == {"train": [1 / 3] * 3, "test": [1 / 3] * 3}
+    assert bars() == {"training": [1 / 3] * 3, "test": [1 / 3] * 3}
+
+
+def test_every_bar_has_its_name_as_it_is_or_shortened() -> None:
+    names = ['"quoted"', *(f"a rather long name of class {k}" for k in range(19))]
+    figure = charts.class_distribution(names, [2] * 20, [1] * 20, False)
+    ticks = figure.layout.xaxis.ticktext
+    assert len(ticks) == 20
+    assert ticks[0] == '"quoted"'
+    assert max(map(len, ticks)) <= 16
+    assert len(set(ticks)) == 20
+    assert figure.layout.xaxis.ticklabeloverflow == "allow"
 
 
 def test_the_index_below_a_picture_is_its_index_in_the_split(dashboard: Callable[..., Any], tiny: Tiny) -> None:
@@ -282,10 +293,12 @@ def test_a_wrong_path_gets_one_sentence_and_can_be_dismissed(
     dashboard: Callable[..., Any], cache: Path, tmp_path: Path
 ) -> None:
     shutil.rmtree(cache)
-    app = open_path(dashboard(PAGE), str(tmp_path / "nowhere"))
+    wrong = tmp_path / "no *such* <folder>"
+    app = open_path(dashboard(PAGE), str(wrong))
     run_until(app, lambda app: bool(app.error))
-    assert [error.value for error in app.error] == [
-        f"There is no file or folder {tmp_path / 'nowhere'}; the nearest folder that exists is {tmp_path}."
+    assert not re.search(r"(?<!\\)[*<]", app.error[0].value), "would be read as Markdown"
+    assert [error.value.replace("\\", "") for error in app.error] == [
+        f"There is no file or folder {wrong}; the nearest folder that exists is {tmp_path}."
     ]
     again = dashboard(PAGE, opening=app.query_params["opening"])
     assert again.error, "gone after a refresh"

@@ -30,6 +30,11 @@ def text_of(app: Any) -> str:
     return "\n".join(element.value for kind in kinds for element in kind).replace("\\", "")
 
 
+def words(element: Any) -> str:
+    """What is read where Markdown signs are escaped."""
+    return re.sub(r"\\(.)", r"\1", element.value)
+
+
 def bars(app: Any) -> dict[str, str]:
     """What is written beside the bars, by class and in their order."""
     page = "".join(element.proto.body for element in app.get("html"))
@@ -192,7 +197,27 @@ def test_an_empty_heat_map_is_a_warning_and_no_picture(
 def test_an_image_that_is_not_there_becomes_the_first(
     dashboard: Callable[..., Any], trained_run: Run, asked: str
 ) -> None:
-    assert dashboard(PAGE, image=asked).number_input(key="image").value == 0
+    app = dashboard(PAGE, image=asked)
+    assert app.number_input(key="image").value == 0
+    (warning,) = app.warning
+    assert words(warning) == f"There is no test image {asked!r} here; this is 0."
+
+
+def test_an_image_that_is_there_needs_no_word(dashboard: Callable[..., Any], trained_run: Run) -> None:
+    app = dashboard(PAGE, image="59")
+    assert app.number_input(key="image").value == 59
+    assert not app.warning
+
+
+def test_a_link_to_a_run_without_weights_says_so_and_offers_another(
+    dashboard: Callable[..., Any], trained_run: Run, run_in_state: Callable[..., Run]
+) -> None:
+    young = run_in_state("running")
+    app = dashboard(PAGE, run=young.id)
+    (info,) = app.info
+    assert words(info) == f"This run has no weights yet ({young.id}); this is {trained_run.id}."
+    assert not app.warning
+    assert bars(app)
 
 
 def test_an_image_beyond_a_smaller_data_set_becomes_the_first(dashboard: Callable[..., Any], trained_run: Run) -> None:
@@ -349,7 +374,41 @@ def test_what_cannot_be_read_gets_one_sentence(
 ) -> None:
     app = upload(dashboard(PAGE, **PHOTO), name, content)
     (error,) = app.error
-    assert said in error.value
+    assert said in words(error)
+    assert not bars(app)
+
+
+def test_a_refused_photo_takes_the_answer_to_the_last_one_away(dashboard: Callable[..., Any], trained_run: Run) -> None:
+    app = upload(dashboard(PAGE, **PHOTO), "photo.png", file_of(two_halves(48, 48), "PNG"))
+    assert bars(app)
+    app = upload(app, "film.gif", file_of(Image.new("P", (9, 9)), "GIF"))
+    (error,) = app.error
+    assert "is a GIF file; save it as PNG, JPEG or WebP and try again." in words(error)
+    assert not bars(app)
+
+
+def test_a_photo_is_still_there_after_a_visit_to_another_page(
+    dashboard: Callable[..., Any], trained_run: Run, pictures: dict[str, bytes]
+) -> None:
+    app = upload(dashboard(PAGE, **PHOTO), "my *own*.png", file_of(two_halves(48, 48), "PNG"))
+    answer = bars(app)
+    app.switch_page("pages/compare.py").run()
+    app.switch_page(PAGE)
+    app.query_params["source"] = PHOTO["source"]
+    app.run()
+    assert not app.exception
+    assert bars(app) == answer
+    assert "my *own*.png" in text_of(app)
+    next(button for button in app.button if button.label == "Remove photo").click().run()
+    assert not bars(app)
+    assert "Remove photo" not in [button.label for button in app.button]
+
+
+def test_a_photo_that_is_taken_out_is_not_kept(dashboard: Callable[..., Any], trained_run: Run) -> None:
+    app = upload(dashboard(PAGE, **PHOTO), "photo.png", file_of(two_halves(48, 48), "PNG"))
+    assert bars(app)
+    app.file_uploader[0].set_value(None).run()
+    assert not app.exception
     assert not bars(app)
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 from cifar_core import job
 from cifar_core.datasets import open_cached
 from cifar_core.runs import Run, WorkFolder, write_whole
+from pages.ui import charts
 
 PAGE = "pages/features.py"
 
@@ -131,8 +132,8 @@ def test_colours_by_correctness_part_right_from_wrong(
     mapped(trained_run, tiny.info, cache)
     split = open_cached(tiny.info.id, cache).test
     told = load_network(trained_run.checkpoints()["best"]).probabilities(split.images).argmax(1).numpy()
-    right, wrong = traces(dashboard(PAGE, colour="correctness"))
-    assert right["name"] == f"right ({(told == split.labels).sum()})"
+    right, wrong = traces(dashboard(PAGE, colour="Correctness"))
+    assert right["name"] == f"Right ({(told == split.labels).sum()})"
     assert list(right["customdata"]) == list(np.flatnonzero(told == split.labels))
     assert list(wrong["customdata"]) == list(np.flatnonzero(told != split.labels))
 
@@ -155,6 +156,28 @@ def test_selecting_points_shows_the_images_of_exactly_those_points(
     assert "4 of 60" in text_of(app).replace("*", "")
     (link,) = [link for link in app.get("page_link") if "look on test image" in link.proto.label]
     assert "image=3" in link.proto.query_string
+
+
+def test_the_map_has_all_the_width_until_something_is_selected(
+    dashboard: Callable[..., Any], trained_run: Run, tiny: Any, cache: Path
+) -> None:
+    def share(app: Any) -> float:
+        return next(column.weight for column in app.columns if column.get("plotly_chart"))
+
+    mapped(trained_run, tiny.info, cache)
+    app = dashboard(PAGE)
+    assert share(app) > 0.99
+    assert share(select(app, [3, 5])) == pytest.approx(0.6)
+
+
+def test_names_in_the_legend_are_as_they_are_and_not_too_long() -> None:
+    names = ('"quoted"', "a<b>&c", "a very long name of a class that goes on and on")
+    figure = charts.feature_map(
+        np.zeros((3, 2), np.float32), np.arange(3), np.arange(3), np.arange(3), np.ones(3, np.float32), names, "class"
+    )
+    assert [trace.name for trace in figure.data[:2]] == ['"quoted" (1)', "a&lt;b&gt;&amp;c (1)"]
+    assert len(figure.data[2].name) <= 20
+    assert names[1].replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") in figure.data[1].text[0]
 
 
 def test_one_selected_point_is_named(dashboard: Callable[..., Any], trained_run: Run, tiny: Any, cache: Path) -> None:

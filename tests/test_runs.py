@@ -154,6 +154,16 @@ def test_a_folder_with_another_name_is_no_run(run: Run, runs_root: Path, trick: 
     assert list_runs(runs_root) == [run]
 
 
+def test_what_was_half_made_or_half_deleted_long_ago_is_removed_with_the_next_run(run: Run, runs_root: Path) -> None:
+    old, new, own = (runs_root / name for name in (f".{run.id}.new", f".{run.id}.deleted", ".notes.new"))
+    for folder in (old, new, own):
+        (folder / "checkpoints").mkdir(parents=True)
+    for folder in (old, own):
+        os.utime(folder, (0, 0))
+    create_run(TrainConfig(), runs_root)
+    assert [path.exists() for path in (old, new, own)] == [False, True, True]
+
+
 def test_an_id_without_a_run_is_said_so(run: Run, runs_root: Path) -> None:
     other = run.id[:-4] + ("0000" if not run.id.endswith("0000") else "0001")
     with pytest.raises(RunError, match=f"^There is no run {other} in "):

@@ -23,9 +23,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from cifar_core.datasets import ID_PATTERN, open_dataset
+from cifar_core.datasets import ID_PATTERN, DataInfo, open_dataset
 from cifar_core.photos import read_photo, to_input
-from cifar_core.sources import CIFAR10_CLASSES, DataError, download
+from cifar_core.sources import CIFAR10_CLASSES, DataError, download, find
 
 CLASSES = ("cat", "dog", "zebra")
 BATCH_NAMES = [f"data_batch_{i}" for i in range(1, 6)]
@@ -272,6 +272,33 @@ def test_flat_folders_are_split_four_to_one_and_always_alike(tmp_path, empty_cac
     assert first.info.fingerprint == again.info.fingerprint
     everything = {image.tobytes() for split in (first.train, first.test) for image in np.asarray(split.images)}
     assert everything == {image.tobytes() for k, n in ((0, 20), (1, 10)) for image in pixels(n, k)}
+
+
+def test_files_of_a_folder_that_are_not_read_are_told(tmp_path, empty_cache):
+    folder = write_folders(tmp_path / "some")
+    assert open_dataset(folder, empty_cache).info.left_out == ""
+    assert find(folder).left_out == ""
+    one, *_ = CLASSES
+    for name in ("a.gif", "b.GIF", "c.tif", "README"):
+        (folder / "train" / one / name).write_bytes(b"...")
+    for name in (".DS_Store", "Thumbs.db"):
+        (folder / "train" / one / name).write_bytes(b"...")
+    (folder / "train" / one / "more").mkdir()
+    (folder / "train" / one / "more" / "deep.png").write_bytes(encoded(pixels(1)[0]))
+    (folder / "val" / one).mkdir(parents=True)
+    (folder / "val" / one / "a.png").write_bytes(encoded(pixels(1)[0]))
+    (folder / "labels.csv").write_text("beside the images, as is usual")
+    said = "6 files were left out: 2 .gif, 2 in other folders, 1 .tif and 1 without a suffix."
+    info = open_dataset(folder, empty_cache).info
+    assert info.left_out == said
+    assert DataInfo.from_json(info.to_json()) == info
+
+
+def test_description_from_before_files_left_out_were_told_is_read(tmp_path, empty_cache):
+    info = open_dataset(write_folders(tmp_path / "some"), empty_cache).info
+    values = json.loads(info.to_json())
+    del values["left_out"]
+    assert DataInfo.from_json(json.dumps(values)) == info
 
 
 def test_class_called_train_is_a_class(tmp_path, empty_cache):

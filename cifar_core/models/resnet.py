@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -148,9 +150,11 @@ def _load_imagenet_weights(network: nn.Module) -> None:
     file = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
     try:
         # Only tensors are unpickled, because the file may have been placed by hand.
-        state: dict[str, Any] = weights.get_state_dict(
-            progress=False, check_hash=True, weights_only=True, map_location="cpu"
-        )
+        # What torch.hub says about a download is none of a command's results.
+        with redirect_stdout(sys.stderr):
+            state: dict[str, Any] = weights.get_state_dict(
+                progress=False, check_hash=True, weights_only=True, map_location="cpu"
+            )
         network.load_state_dict(state)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         advice = f"place {file.name} from {weights.url} at {file} by hand, or choose another model."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ from cifar_core.runs import Run, RunError, WorkFolder, list_runs
 from pages.ui import charts
 
 PRODUCT = "CIFAR Explorer"
+
+ICON = Path(__file__).with_name("icon.png")
+"""Of the window. A file, as the browser would fetch an icon given by its name from another site."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +75,7 @@ def page(title: str) -> None:
     # Streamlit forgets the widgets a page does not show; the settings of the next run must survive a visit.
     for key in [key for key in st.session_state if str(key).startswith(("set_", "recipe_choice"))]:
         st.session_state[key] = st.session_state[key]
-    st.set_page_config(
-        page_title=f"{title} · {PRODUCT}", page_icon=entry.icon, layout="wide", initial_sidebar_state=210
-    )
+    st.set_page_config(page_title=f"{title} · {PRODUCT}", page_icon=str(ICON), layout="wide", initial_sidebar_state=210)
     kept = _kept()
     with st.sidebar:
         st.markdown(f"**{PRODUCT}**")
@@ -102,16 +103,24 @@ def _kept() -> dict[str, str]:
     return kept
 
 
-def remembered(name: str, options: Sequence[str], default: str) -> str:
+def remembered(name: str, options: Sequence[str], default: str, unfit: Mapping[str, str] | None = None) -> str:
     """The key of a widget whose choice is always in the URL, set to what the URL says.
 
     Streamlit's own binding leaves the default out of the URL; here the default (the newest run, the data set opened
     last) changes with time, and a copied link must not.
+
+    Args:
+        unfit: What is there but cannot be chosen here, and why.
     """
     key = f"{name}_choice"
     asked = st.query_params.get(name)
-    if asked is not None and asked not in options:
-        st.warning(f"There is no {name} {asked[:80]!r} here any more; this is {default}.", icon=":material/link_off:")
+    if asked is not None and unfit and asked in unfit:
+        st.info(f"{unfit[asked]} ({asked}); this is {default}.", icon=":material/hourglass_empty:")
+        asked = None
+    elif asked is not None and asked not in options:
+        st.warning(
+            plain(f"There is no {name} {asked[:80]!r} here any more; this is {default}."), icon=":material/link_off:"
+        )
         asked = None
     value = st.session_state.get(key, asked)
     if asked is not None and asked != st.session_state.get(f"{name}_in_url"):
@@ -155,30 +164,26 @@ def choose_run(needs_weights: bool = False) -> Run | None:
     Args:
         needs_weights: Offer only runs that have a checkpoint.
     """
-    runs = {run.id: run for run in list_runs(place().runs) if not needs_weights or run.checkpoints()}
+    everything = list_runs(place().runs)
+    runs = {run.id: run for run in everything if not needs_weights or run.checkpoints()}
     if not runs:
         with st.container(border=True):
-            if list_runs(place().runs):
+            if everything:
                 st.markdown("**No run has weights yet.** They are kept at the end of each epoch and at a stop.")
                 link("Train", "Watch it train")
             else:
-                st.markdown("**No runs yet.** Train a network first; one epoch is enough to look at everything.")
-                link("Train", "Start a training")
+                # Only the page that trains needs no weights, and a link to itself would be none.
+                first = "Train a network first" if needs_weights else "Choose settings and press Start training"
+                st.markdown(f"**No runs yet.** {first}; one epoch is enough to look at everything.")
+                if needs_weights:
+                    link("Train", "Start a training")
         return None
-    key = remembered("run", list(runs), next(iter(runs)))
-    st.selectbox("Run", list(runs), key=key, format_func=lambda name: run_label(runs[name]), width=640)
+    without = {run.id: "This run has no weights yet" for run in everything if run.id not in runs}
+    key = remembered("run", list(runs), next(iter(runs)), without)
+    st.selectbox("Run", list(runs), key=key, format_func=lambda name: charts.run_label(runs[name]), width=640)
     chosen = runs[st.session_state[key]]
     remember("run", chosen.id)
     return chosen
-
-
-def run_label(run: Run) -> str:
-    """One line that tells a run from the others: model, best accuracy, state, time."""
-    best = run.best
-    accuracy = f"{best.validation_accuracy:.1%} validation" if best else "no epoch finished"
-    day, clock, model, tail = run.id.split("-", 3)
-    when = f"{day[:4]}-{day[4:6]}-{day[6:]} {clock[:2]}:{clock[2:4]}:{clock[4:]}"
-    return f"{model} · {accuracy} · {run.state} · {when} · {tail}"
 
 
 STATE_LOOKS = {
@@ -222,7 +227,9 @@ def data_of(run: Run) -> DataInfo | None:
     for info in cached(place().cache):
         if info.fingerprint == start.data_fingerprint:
             return info
-    st.warning(f"The images of this run ({start.data_name}) are not here. Open them again to see the run on them.")
+    st.warning(
+        f"The images of this run ({plain(start.data_name)}) are not here. Open them again to see the run on them."
+    )
     link("Data", "Open a data set")
     return None
 
@@ -246,7 +253,7 @@ def background(folder: WorkFolder, task: dict[str, Any], done: bool, start: str 
     # A result that was there and no longer fits is made anew, as if for the first time.
     again = folder.state in ("failed", "stopped", "interrupted")
     if end and end.outcome == "failed":
-        st.error(end.message, icon=":material/error:")
+        st.error(plain(end.message), icon=":material/error:")
     elif again:
         st.info("This was stopped before it was done." if end else "This was interrupted.", icon=":material/info:")
     label = "Try again" if again else start
@@ -254,7 +261,7 @@ def background(folder: WorkFolder, task: dict[str, Any], done: bool, start: str 
         try:
             job.start_task(folder, task, place().cache)
         except RunError as error:
-            st.error(str(error))
+            st.error(plain(str(error)))
             return False
         st.rerun()
     return False
@@ -268,7 +275,7 @@ def _task_progress(path: str) -> None:
     progress = next((event for event in reversed(folder.events()) if isinstance(event, TaskProgress)), None)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         if progress:
-            text = progress.what
+            text = plain(progress.what)
             if progress.total > 1:
                 text += f": {progress.done:,} of {progress.total:,}"
             if progress.seconds_left is not None:

@@ -9,11 +9,11 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from cifar_core.config import FIELD_TYPES, FIELDS
+from cifar_core.config import FIELD_TYPES, FIELDS, label
 from cifar_core.datasets import DataInfo, DataSet
 from cifar_core.runs import RunError, find_run, list_runs
 from pages import ui
-from pages.ui import batches, charts, images, settings
+from pages.ui import batches, charts, images
 
 OF_A_BATCH = ("mixup", "cutmix")
 """What mixes the images of a batch with each other, and has no part in what is done to one image."""
@@ -124,7 +124,7 @@ def choose_transforms() -> dict[str, Any]:
         about, plain = FIELDS[name].metadata, FIELD_TYPES[name][0]
         step = 1 if plain is int else 1.0 if about["high"] > 10 else 0.05
         values[name] = st.slider(
-            settings.label(name),
+            label(name),
             plain(about["low"]),
             plain(about["high"]),
             plain(FIELDS[name].default),
@@ -148,7 +148,7 @@ def take_over() -> None:
             "Take over the settings of a run",
             list(runs),
             index=None,
-            format_func=lambda name: ui.run_label(runs[name]),
+            format_func=lambda name: charts.run_label(runs[name]),
             key="settings_of",
             on_change=_take_over,
             placeholder="Choose a run",
@@ -161,7 +161,7 @@ def _take_over() -> None:
     try:
         config = find_run(st.session_state["settings_of"], ui.place().runs).config
     except RunError as error:
-        st.error(str(error))
+        st.error(ui.plain(str(error)))
         return
     for name in (*TRANSFORMS, "normalisation"):
         st.session_state[name] = getattr(config, name)
@@ -214,11 +214,11 @@ def show_samples(info: DataInfo, subject: Subject, made: batches.Samples) -> Non
     for original, changed, said, marks, name, index in zip(
         made.originals, made.samples, made.captions, made.marks, subject.names, subject.indices, strict=True
     ):
-        what = f"{name}, {subject.split} index {index}"
+        what = f"{name}, {split} index {index}"
         rows.append(
             (
                 np.concatenate([original[None], changed]),
-                [f"original: {name} {index}", *(marks if many else said)],
+                [f"original: {charts.brief(name)} {index}", *(marks if many else said)],
                 [f"{what}, original", *(f"{what}, augmented: {words}" for words in said)],
             )
         )
@@ -227,7 +227,7 @@ def show_samples(info: DataInfo, subject: Subject, made: batches.Samples) -> Non
 
 def show_fed(subject: Subject, made: batches.Samples, kind: str) -> None:
     """The batch in the numbers that go into the network."""
-    st.dataframe(made.table, hide_index=True, alt="Shape, number format and range of the batch")
+    batches.show_table(made.table, "Shape, number format and range of the batch")
     pictures = made.fed.pictures[:MOST_FED]
     per_image = made.samples.shape[1]
     of = [(subject.names[i // per_image], subject.indices[i // per_image]) for i in range(len(pictures))]
@@ -239,7 +239,10 @@ def show_fed(subject: Subject, made: batches.Samples, kind: str) -> None:
     )
     ui.gallery(
         pictures,
-        [f"{name} {index} #{i % per_image + 1}" for i, (name, index) in enumerate(of)],
-        [f"{name}, {subject.split} index {index}, augmented and normalised by {kind}" for name, index in of],
+        [f"{charts.brief(name)} {index} #{i % per_image + 1}" for i, (name, index) in enumerate(of)],
+        [
+            f"{name}, {images.SPLITS[subject.split]} index {index}, augmented and normalised by {kind}"
+            for name, index in of
+        ],
         size=64,
     )

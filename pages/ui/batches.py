@@ -12,8 +12,8 @@ import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
-from cifar_core.config import FIELDS
-from pages.ui import loaders, settings
+from cifar_core.config import FIELDS, label
+from pages.ui import loaders
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,7 +33,7 @@ def choose_normalisation() -> str:
     """Which kind of normalisation, and what it does."""
     about = FIELDS["normalisation"]
     kind = st.segmented_control(
-        settings.label("normalisation"),
+        label("normalisation"),
         NORMALISATIONS,
         default=about.default,
         format_func=str.capitalize,
@@ -94,6 +94,12 @@ class Samples:
     marks: list[list[str]]
     fed: Fed
     table: pd.DataFrame
+
+
+def show_table(table: pd.DataFrame, alt: str) -> None:
+    """The facts of batches, a row each."""
+    heads = {name: "Number format" if name == "dtype" else name.capitalize() for name in table.columns}
+    st.dataframe(table, hide_index=True, column_config=heads, alt=alt)
 
 
 @st.cache_resource(max_entries=8, show_spinner="Preparing a batch")

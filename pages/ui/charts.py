@@ -76,6 +76,35 @@ def round_numbers(low: float, high: float, *also: float) -> list[float]:
     return sorted(kept | ({0.0} if low == 0 else set()))
 
 
+def brief(name: str, length: int = 24) -> str:
+    """The name of a class, without its middle where it would leave no room for anything else."""
+    half = (length - 1) // 2
+    return name if len(name) <= length else f"{name[:half]}…{name[-half:]}"
+
+
+def run_name(run: Run) -> str:
+    """What a run is called everywhere: its model, when it began and what its id ends with; never changes."""
+    day, clock, model, tail = run.id.split("-", 3)
+    return f"{model} · {_when(day, clock)} · {tail}"
+
+
+def run_label(run: Run) -> str:
+    """The name of a run with its best accuracy, to choose it by."""
+    day, clock, model, tail = run.id.split("-", 3)
+    best = run.best
+    accuracy = f" · {best.validation_accuracy:.1%} validation" if best else ""
+    return f"{model}{accuracy} · {_when(day, clock)} · {tail}"
+
+
+def _when(day: str, clock: str) -> str:
+    return f"{day[:4]}-{day[4:6]}-{day[6:]} {clock[:2]}:{clock[2:4]}"
+
+
+def _plotly_text(name: str, length: int) -> str:
+    """Names come from folders, and Plotly reads its texts as HTML, though it knows no name for a quote."""
+    return html.escape(brief(name, length), quote=False)
+
+
 def png_uri(image: Any) -> str:
     """An image as a data URI; (3, H, W) or (H, W, 3) uint8, or a Pillow image."""
     if isinstance(image, np.ndarray):
@@ -125,10 +154,10 @@ def class_distribution(
     """
     from plotly.graph_objects import Bar, Figure
 
-    names = [html.escape(name) for name in classes]
+    names = [_plotly_text(name, 60) for name in classes]
     colours = [class_colour(k) for k in range(len(classes))]
     figure = Figure()
-    for split, counts, hatch in (("train", train, ""), ("test", test, "/")):
+    for split, counts, hatch in (("training", train, ""), ("test", test, "/")):
         total = max(sum(counts), 1)
         figure.add_trace(
             Bar(
@@ -154,18 +183,24 @@ def class_distribution(
                 marker={"color": "#808080", "pattern": {"shape": hatch, "solidity": 0.45}},
             )
         )
-    ticks: dict[str, Any] = {"tickvals": list(range(len(names))), "ticktext": names, "fixedrange": len(names) <= 30}
-    if len(names) > largest:
-        step = math.ceil(len(names) / largest)
-        ticks |= {"tickvals": ticks["tickvals"][::step], "ticktext": names[::step]}
+    step = math.ceil(len(names) / largest)
+    ticks: dict[str, Any] = {
+        "tickvals": list(range(len(names)))[::step],
+        "ticktext": [_plotly_text(name, 16) for name in classes][::step],
+        "fixedrange": len(names) <= 30,
+        # Names that slant up to their bars stay inside at the right edge, where Plotly would leave them out.
+        "autotickangles": [0, -45, -90],
+        "ticklabeloverflow": "allow",
+        "automargin": True,
+    }
     figure.update_layout(
-        height=260,
+        height=280,
         margin={"l": 0, "r": 0, "t": 8, "b": 0},
         barmode="group",
         bargap=0.25,
         xaxis=ticks,
         yaxis={
-            "title": "share of the split" if shares else "images",
+            "title": "Share of the split" if shares else "Images",
             "tickformat": ".0%" if shares else ",",
             "fixedrange": True,
             "rangemode": "tozero",
@@ -200,8 +235,8 @@ def channel_histograms(histograms: NDArray[np.int64]) -> Figure:
         height=300,
         margin={"l": 0, "r": 0, "t": 8, "b": 0},
         hovermode="x unified",
-        xaxis={"title": "value of the channel", "range": [-1, 256], "tickvals": [*range(0, 255, 32), 255]},
-        yaxis={"title": "share of pixels", "tickformat": ".1%", "rangemode": "tozero"},
+        xaxis={"title": "Value of the channel", "range": [-1, 256], "tickvals": [*range(0, 255, 32), 255]},
+        yaxis={"title": "Share of pixels", "tickformat": ".1%", "rangemode": "tozero"},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "title": None},
     )
     return figure
@@ -232,7 +267,7 @@ def run_table(runs: Sequence[Run]) -> pd.DataFrame:
 
 CHANGE = "changed by hand"
 
-SERIES = {"training, now": "training (live)", "training": "training (epoch)", "validation": "validation"}
+SERIES = {"training, now": "Training (live)", "training": "Training (epoch)", "validation": "Validation"}
 """Names of the three lines of a learning curve: noisy moments, epoch means, and the held-out images."""
 
 
@@ -274,8 +309,8 @@ def _curve_spec(title: str, value_format: str) -> dict[str, Any]:
             "field": "epoch",
             "type": "quantitative",
             "title": "Epoch",
-            "scale": {"zero": True, "nice": False},
-            "axis": {"tickMinStep": 0.1},
+            # Room for half a point at the right edge.
+            "scale": {"zero": True, "nice": False, "padding": 8},
         },
         "y": {
             "field": "value",
@@ -287,7 +322,14 @@ def _curve_spec(title: str, value_format: str) -> dict[str, Any]:
         "color": {
             **by_series,
             "scale": {"domain": names, "range": ["#7FA9C9", CLASS_COLOURS[0], CLASS_COLOURS[1]]},
-            "legend": {"orient": "top", "symbolType": "stroke", "symbolStrokeWidth": 3, "labelLimit": 220},
+            "legend": {
+                "orient": "top",
+                "direction": "vertical",
+                "columns": {"expr": "max(1, floor(width / 130))"},
+                "symbolType": "stroke",
+                "symbolStrokeWidth": 3,
+                "labelLimit": 220,
+            },
         },
         "strokeDash": {**by_series, "scale": {"domain": names, "range": [[1, 0], [1, 0], [6, 3]]}, "legend": None},
         "tooltip": [
@@ -374,14 +416,14 @@ def feature_map(
     # Slow to import, and most pages draw nothing with it.
     from plotly.graph_objects import Figure, Scattergl
 
-    # Names come from folders, and Plotly reads its texts as HTML.
-    names = [html.escape(name) for name in classes]
+    names = [_plotly_text(name, 40) for name in classes]
+    short = [_plotly_text(name, 16) for name in classes]
     if colouring == "correctness":
         right = labels == predictions
-        groups = [("right", right, CLASS_COLOURS[0], "circle"), ("wrong", ~right, CLASS_COLOURS[5], "x")]
+        groups = [("Right", right, CLASS_COLOURS[0], "circle"), ("Wrong", ~right, CLASS_COLOURS[5], "x")]
     else:
         by = labels if colouring == "class" else predictions
-        groups = [(name, by == k, class_colour(k), class_symbol(k)) for k, name in enumerate(names)]
+        groups = [(name, by == k, class_colour(k), class_symbol(k)) for k, name in enumerate(short)]
     size = 7 if len(points) <= 1000 else 6 if len(points) <= 3000 else 4.5
     wide, high = np.ptp(points, axis=0)
     figure = Figure()
@@ -404,8 +446,8 @@ def feature_map(
         )
     bare: dict[str, Any] = {"visible": False, "showgrid": False, "zeroline": False}
     figure.update_layout(
-        # As high as a map of this shape gets in a column of a usual screen, and the legend with two or three in a row.
-        height=int(np.clip(600 * high / max(wide, 1e-9), 340, 540)) + 24 + 20 * math.ceil(len(groups) / 2.5),
+        # As high as a map of this shape gets on a usual screen, and the legend with four or five in a row.
+        height=int(np.clip(700 * high / max(wide, 1e-9), 380, 600)) + 24 + 20 * math.ceil(len(groups) / 4),
         margin={"l": 0, "r": 0, "t": 8, "b": 0},
         dragmode="lasso",
         hovermode="closest",

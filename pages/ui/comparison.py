@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from cifar_core.config import FIELDS, TrainConfig
+from cifar_core.config import FIELDS, TrainConfig, label
 from cifar_core.events import End
 from cifar_core.runs import Run, RunError
-from pages.ui.charts import CLASS_COLOURS, MOST_POINTS, thinned
+from pages.ui.charts import CLASS_COLOURS, MOST_POINTS, run_name, thinned
 
 UNREADABLE, UNKNOWN = "unreadable", "not known yet"
 
@@ -38,12 +38,6 @@ DASHES = ([1, 0], [8, 3], [2, 2], [8, 3, 2, 3], [14, 4], [4, 4, 1, 4], [3, 1])
 """Seven and ten have no common divisor, so that 70 runs have looks of their own."""
 
 
-def short_name(run: Run) -> str:
-    """What a legend calls a run: its model, when it began and what its id ends with; never changes."""
-    day, clock, model, tail = run.id.split("-", 3)
-    return f"{model} · {day[4:6]}-{day[6:]} {clock[:2]}:{clock[2:4]} · {tail}"
-
-
 def settings_of(run: Run) -> TrainConfig | None:
     """The settings of a run, or None where its file cannot be read."""
     try:
@@ -66,7 +60,7 @@ def run_rows(runs: Sequence[Run], tests: Mapping[str, tuple[float, str]]) -> pd.
         accuracy, weights = tests.get(run.id, (None, None))
         rows.append(
             {
-                "run": short_name(run),
+                "run": run_name(run),
                 "state": run.state if config else UNREADABLE,
                 "model": run.id.split("-")[2],
                 "best": 100 * best.validation_accuracy if best else None,
@@ -117,13 +111,13 @@ def curves(runs: Sequence[Run], figure: str, axis: str) -> pd.DataFrame:
             }[axis]
             if x is not None:
                 kind = "epoch" if row["whole_epoch"] else "moment"
-                rows.append((short_name(run), x, row[column], row["epoch"], kind))
+                rows.append((run_name(run), x, row[column], row["epoch"], kind))
     return pd.DataFrame(rows, columns=["run", "x", "value", "epoch", "kind"]).dropna()
 
 
 def curve_chart(runs: Sequence[Run], figure: str, axis: str) -> dict[str, Any]:
     """The specification for `curves`; the same for the same choice, however far the runs are."""
-    names = [short_name(run) for run in runs]
+    names = [run_name(run) for run in runs]
     about = FIGURES[figure]
     colour = {
         "field": "run",
@@ -133,11 +127,13 @@ def curve_chart(runs: Sequence[Run], figure: str, axis: str) -> dict[str, Any]:
         "legend": {
             "orient": "top",
             "direction": "vertical",
-            "columns": {"expr": "max(1, floor(width / 250))"},
+            "columns": {"expr": "max(1, floor(width / 290))"},
             "symbolType": "stroke",
             "symbolSize": 600,
             "symbolStrokeWidth": 2.5,
-            "labelLimit": 260,
+            # Else as pale as the thin lines, which come first.
+            "symbolOpacity": 1,
+            "labelLimit": 280,
         },
     }
     dash = {
@@ -203,18 +199,19 @@ def settings_table(runs: Sequence[Run], every: bool) -> pd.DataFrame:
         if config:
             # A setting without effect beside the others is no difference between two runs.
             said = {name: _text(getattr(config, name)) if config.used(name) else "–" for name in FIELDS}
+            said["train_images"] = f"{config.train_images:,}" if config.train_images else "all"
         else:
             said = dict.fromkeys(FIELDS, UNREADABLE)
         facts = {
-            "images": f"{start.data_name} ({start.data_fingerprint[:8]})" if start else UNKNOWN,
-            "images to train on": f"{start.train_images:,}" if start else UNKNOWN,
-            "images to validate on": f"{start.validation_images:,}" if start else UNKNOWN,
-            "parameters": f"{start.parameters:,}" if start else UNKNOWN,
-            "computed on": start.device if start else UNKNOWN,
-            "number format": start.precision if start else UNKNOWN,
+            "Images": f"{start.data_name} ({start.data_fingerprint[:8]})" if start else UNKNOWN,
+            "Images to train on": f"{start.train_images:,}" if start else UNKNOWN,
+            "Images to validate on": f"{start.validation_images:,}" if start else UNKNOWN,
+            "Parameters": f"{start.parameters:,}" if start else UNKNOWN,
+            "Computed on": start.device if start else UNKNOWN,
+            "Number format": start.precision if start else UNKNOWN,
             "torch": start.versions.get("torch", UNKNOWN) if start else UNKNOWN,
         }
-        columns[short_name(run)] = {**{name.replace("_", " "): value for name, value in said.items()}, **facts}
+        columns[run_name(run)] = {**{label(name): value for name, value in said.items()}, **facts}
     table = pd.DataFrame(columns)
     table.index.name = "setting"
     # What is not known of a run is no difference from the others.

@@ -43,9 +43,11 @@ def facts(info: DataInfo, data: DataSet) -> None:
         st.metric("Classes", f"{len(info.classes):,}", width="content")
         st.metric("Arrays on disk", f"{size / 1e6:,.3g} MB", width="content")
     st.caption(
-        f"{ui.plain(info.name)}, read from `{info.source}`. Each image is 3 × 32 × 32 bytes. Fingerprint "
+        f"{ui.plain(info.name)}, read from {ui.plain(info.source)}. Each image is 3 × 32 × 32 bytes. Fingerprint "
         f"`{info.fingerprint}`: data sets with equal images, labels and classes have the same."
     )
+    if info.left_out:
+        st.info(ui.plain(info.left_out), icon=":material/filter_alt:")
 
 
 def distribution(info: DataInfo) -> None:
@@ -134,8 +136,8 @@ def gallery(info: DataInfo, data: DataSet, split: str) -> None:
         )
         ui.gallery(
             source.images[shown],
-            [f"{name} {i}" for name, i in zip(names, shown, strict=True)],
-            [f"{name}, {split} index {i}" for name, i in zip(names, shown, strict=True)],
+            [f"{charts.brief(name)} {i}" for name, i in zip(names, shown, strict=True)],
+            [f"{name}, {SPLITS[split]} index {i}" for name, i in zip(names, shown, strict=True)],
         )
 
 
@@ -153,7 +155,7 @@ def pixels(info: DataInfo, split: str) -> None:
     st.dataframe(
         pd.DataFrame(
             {
-                "channel": [name for name, *_ in charts.CHANNELS],
+                "channel": [name.capitalize() for name, *_ in charts.CHANNELS],
                 "mean (0 to 1)": summary.mean,
                 "deviation (0 to 1)": summary.std,
                 "mean (0 to 255)": summary.mean * 255,
@@ -164,10 +166,16 @@ def pixels(info: DataInfo, split: str) -> None:
         ),
         hide_index=True,
         column_config={
-            **{f"{what} (0 to 1)": st.column_config.NumberColumn(format="%.4f") for what in ("mean", "deviation")},
-            **{f"{what} (0 to 255)": st.column_config.NumberColumn(format="%.1f") for what in ("mean", "deviation")},
-            "value 0": st.column_config.NumberColumn("pixels at 0", format="percent"),
-            "value 255": st.column_config.NumberColumn("pixels at 255", format="percent"),
+            "channel": "Channel",
+            **{
+                f"{what} (0 to {most})": st.column_config.NumberColumn(
+                    f"{what.capitalize()} (0 to {most})", format=f"%.{digits}f"
+                )
+                for what in ("mean", "deviation")
+                for most, digits in ((1, 4), (255, 1))
+            },
+            "value 0": st.column_config.NumberColumn("Pixels at 0", format="percent"),
+            "value 255": st.column_config.NumberColumn("Pixels at 255", format="percent"),
         },
         alt="Mean and deviation of each channel",
     )
@@ -177,7 +185,7 @@ def pixels(info: DataInfo, split: str) -> None:
     there = np.flatnonzero(summary.class_images)
     ui.gallery(
         summary.class_means[there].round().astype(np.uint8),
-        [f"{info.classes[k]} ({summary.class_images[k]:,})" for k in there],
+        [f"{charts.brief(info.classes[k])} ({summary.class_images[k]:,})" for k in there],
         [f"Mean of {summary.class_images[k]:,} {SPLITS[split]} images of {info.classes[k]}" for k in there],
         size=96,
     )
@@ -192,12 +200,12 @@ def preprocessing(info: DataInfo, data: DataSet, split: str) -> None:
         f"**One batch of {len(indices)} {SPLITS[split]} images**, before and after each kind of normalisation. "
         "Shape is (images, channels, height, width)."
     )
-    st.dataframe(batch.table, hide_index=True, alt="Shape, number format and range of a batch before and after")
+    batches.show_table(batch.table, "Shape, number format and range of a batch before and after")
     kind = batches.choose_normalisation()
     fed, first = batch.fed[kind], indices[:12]
     names = [info.classes[label] for label in getattr(data, split).labels[list(first)]]
-    alts = [f"{name}, {split} index {i}" for name, i in zip(names, first, strict=True)]
-    captions = [f"{name} {i}" for name, i in zip(names, first, strict=True)]
+    alts = [f"{name}, {SPLITS[split]} index {i}" for name, i in zip(names, first, strict=True)]
+    captions = [f"{charts.brief(name)} {i}" for name, i in zip(names, first, strict=True)]
     st.markdown("Before, as stored:")
     ui.gallery(batch.before[: len(first)], captions, alts, size=64)
     st.markdown(

@@ -6,6 +6,8 @@ travels with it, so that a second click on the same cell is another event than t
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -88,6 +90,16 @@ def cells(
     return pd.DataFrame(rows)
 
 
+def short_names(names: Sequence[str], longest: int = 14) -> dict[str, str]:
+    """What to write for each name: long ones without their middle, and with their number where that is not enough."""
+    half = (longest - 1) // 2
+    short = {name: name if len(name) <= longest else f"{name[:half]}…{name[-half:]}" for name in names}
+    alike = Counter(short.values())
+    return {
+        name: text if alike[text] == 1 else f"{place} {text}" for place, (name, text) in enumerate(short.items(), 1)
+    }
+
+
 def matrix_chart(classes: Sequence[str], theme: str) -> dict[str, Any]:
     """The specification of the matrix; the same whatever is chosen in it and however it is counted.
 
@@ -96,12 +108,16 @@ def matrix_chart(classes: Sequence[str], theme: str) -> dict[str, Any]:
         theme: "light" or "dark".
     """
     count = len(classes)
-    longest = max(map(len, classes))
+    labels = short_names(classes)
+    longest = max(map(len, labels.values()))
+    # Not left to the chart, which would cut off the ends of names, even where it is only there that they differ.
+    label = f"{json.dumps(labels)}[datum.label]"
     square = {"light": "#000000", "dark": "#FFFFFF"}[theme]
     # What a text of four digits leaves of a cell; too small to read is not worth drawing.
     room = f"(width / {count} - 2) / 2.4"
     return {
-        "height": count * max(15, min(56, 440 // count)),
+        # Of a cell, not of the whole, from which long labels would take what few rows have.
+        "height": {"step": max(15, min(56, 440 // count))},
         "encoding": {
             "x": {
                 "field": "predicted",
@@ -110,8 +126,11 @@ def matrix_chart(classes: Sequence[str], theme: str) -> dict[str, Any]:
                 "title": "Predicted class",
                 "axis": {
                     "orient": "top",
+                    "labelExpr": label,
                     "labelAngle": 0 if count * longest <= 40 else -45,
-                    "labelLimit": 90,
+                    "labelLimit": 0,
+                    # Else the first and the last label move inwards, onto their neighbours.
+                    "labelFlush": False,
                     "labelOverlap": False,
                     "ticks": False,
                     "domain": False,
@@ -124,7 +143,15 @@ def matrix_chart(classes: Sequence[str], theme: str) -> dict[str, Any]:
                 "type": "nominal",
                 "sort": list(classes),
                 "title": "True class",
-                "axis": {"labelLimit": 90, "labelOverlap": False, "ticks": False, "domain": False, "grid": False},
+                "axis": {
+                    "labelExpr": label,
+                    "labelLimit": 0,
+                    "labelFlush": False,
+                    "labelOverlap": False,
+                    "ticks": False,
+                    "domain": False,
+                    "grid": False,
+                },
                 "scale": {"padding": 0},
             },
             "tooltip": [
@@ -227,7 +254,7 @@ def class_chart(report: pd.DataFrame) -> dict[str, Any]:
                     },
                     "tooltip": [
                         {"field": "class", "title": "Class"},
-                        {"field": "figure", "title": "Figure"},
+                        {"field": "figure", "title": "Metric"},
                         {"field": "value", "type": "quantitative", "format": ".1%", "title": "Value"},
                         {"field": "images", "type": "quantitative", "format": ",", "title": "Images of the class"},
                     ],

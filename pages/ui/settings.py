@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from cifar_core.config import FIELD_TYPES, FIELDS, GROUPS, MODELS, RECIPES, TrainConfig
+from cifar_core.config import FIELD_TYPES, FIELDS, GROUPS, MODELS, RECIPES, TrainConfig, label
 from cifar_core.datasets import cached
 from cifar_core.runs import Run
 from cifar_core.schedules import planned
@@ -66,12 +66,15 @@ def form(parent: Run | None = None) -> TrainConfig | None:
     try:
         config = TrainConfig.from_values(values)
     except (ValueError, TypeError) as error:
-        top.error(str(error))
+        top.error(ui.plain(str(error)))
         return None
     _preview(config, infos)
     if not infos:
         with top:
             ui.no_data()
+    elif config.data in infos:
+        # In full, which the narrow list below may not show.
+        top.markdown(f"Trains on **{ui.plain(infos[config.data])}**.")
     if top.button(
         "Fork the run" if parent else "Start training",
         type="primary",
@@ -113,7 +116,10 @@ def _preview(config: TrainConfig, data: dict[str, str]) -> None:
     if layers.open:
         classes = len(info.classes) if info else 10
         table = loaders.layers(config.model, config.width, config.dropout, classes)
-        layers.dataframe(table, hide_index=True, alt="Layers with output shape and number of parameters")
+        heads = {"layer": "Layer", "kind": "Kind", "output": "Output shape", "parameters": "Parameters"}
+        layers.dataframe(
+            table, hide_index=True, column_config=heads, alt="Layers with output shape and number of parameters"
+        )
         total = table["parameters"].sum()
         layers.caption(f"{total:,} parameters for {classes} classes. Shapes are channels × height × width.")
 
@@ -142,13 +148,6 @@ def _published_dropout() -> None:
     if MODELS[st.session_state["set_model"]].pretrained:
         st.session_state["set_width"] = 1.0
         st.session_state["set_initialisation"] = "default"
-
-
-def label(name: str) -> str:
-    """What a form calls a setting, with its unit."""
-    unit = FIELDS[name].metadata["unit"]
-    names = {"ema": "EMA of the weights", "mixup": "MixUp", "cutmix": "CutMix"}
-    return names.get(name, name.replace("_", " ").capitalize()) + (f" ({unit})" if unit else "")
 
 
 def _setting(name: str, about: Any, data: dict[str, str], key: str) -> Any:

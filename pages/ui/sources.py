@@ -33,7 +33,7 @@ def offer() -> None:
     fetch = st.button(
         "Download CIFAR-10 (170 MB)",
         icon=":material/download:",
-        help=f"From the site of its authors into {ui.place().downloads}; the checksum is verified.",
+        help=f"From the site of its authors into {ui.plain(str(ui.place().downloads))}; the checksum is verified.",
     )
     if fetch:
         _begin(None)
@@ -70,15 +70,18 @@ def see_to_reading() -> None:
                     st.toast(f"{ui.plain(info.name)} is open.", icon=":material/check:")
                 else:
                     st.warning(
-                        f"{source} is not in the cache {place.cache}. If it is a prepared data set of another cache, "
-                        "open what that was made from; else open it again."
+                        ui.plain(
+                            f"{source} is not in the cache {place.cache}. If it is a prepared data set of another "
+                            "cache, open what that was made from; else open it again."
+                        )
                     )
                 continue
         if name == asked:
             _remember(name)
         with st.container(border=True):
             begun = folder.alive or folder.last_end is None
-            st.markdown(f"{'Reading' if begun else 'Not opened:'} `{source if task['source'] else 'CIFAR-10'}`")
+            what = ui.plain(source) if task["source"] else "CIFAR-10"
+            st.markdown(f"{'Reading' if begun else 'Not opened:'} {what}")
             ui.background(folder, task, done=False)
             if name == asked and not own and not folder.alive and st.button("Dismiss", type="tertiary"):
                 _drop()
@@ -90,8 +93,8 @@ def let_go(info: DataInfo) -> None:
     place = ui.place()
     with st.popover("Remove from the cache", icon=":material/delete:", type="tertiary"):
         st.markdown(
-            f"Removes the prepared arrays of **{ui.plain(info.name)}**. The source `{info.source}` and all runs stay "
-            "as they are; opening the source again brings the arrays back."
+            f"Removes the prepared arrays of **{ui.plain(info.name)}**. The source {ui.plain(info.source)} and all "
+            "runs stay as they are; opening the source again brings the arrays back."
         )
         if st.button("Remove", type="primary", key=f"forget-{info.id}"):
             known = tuple(other.id for other in cached(place.cache))
@@ -99,7 +102,7 @@ def let_go(info: DataInfo) -> None:
                 own = place.data and loaders.prepared(place.data, place.cache, known)
                 forget(info.id, place.cache)
             except DataError as error:
-                st.error(str(error))
+                st.error(ui.plain(str(error)))
                 return
             if own and own.id == info.id:
                 _unwanted().add(str(place.data))
@@ -123,7 +126,7 @@ def _of_command_line(known: tuple[str, ...]) -> tuple[WorkFolder, dict[str, Any]
     try:
         return job.data_task(place.downloads, place.data)
     except OSError as error:
-        st.error(f"{place.downloads} cannot be written: {error.strerror}.")
+        st.error(ui.plain(f"{place.downloads} cannot be written: {error.strerror}."))
         return None
 
 
@@ -144,9 +147,9 @@ def _begin(source: str | None) -> None:
         folder, task = job.data_task(place.downloads, source)
         job.start_task(folder, task, place.cache)
     except RunError as error:
-        st.error(str(error))
+        st.error(ui.plain(str(error)))
     except OSError as error:
-        st.error(f"{place.downloads} cannot be written: {error.strerror}.")
+        st.error(ui.plain(f"{place.downloads} cannot be written: {error.strerror}."))
     else:
         _unwanted().discard(str(source))
         _remember(folder.path.name)

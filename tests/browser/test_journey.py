@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urljoin, urlsplit
 
 import numpy as np
 import pytest
@@ -189,7 +190,10 @@ def test_a_click_on_a_cell_of_the_confusion_matrix_shows_its_images(page: Page):
     shown = page.locator("figure img")
     expect(shown.first).to_be_visible()
     assert (shown.first.get_attribute("alt") or "").count("circle") == 2
-    assert "true=circle" in page.url
+    assert "true=circle&predicted=circle" in page.url
+    page.go_back()
+    expect(page.get_by_text("Click a cell of the matrix, or choose a class here")).to_be_visible()
+    assert "circle" not in page.url
     no_error(page)
 
 
@@ -258,6 +262,25 @@ def test_no_page_is_wider_than_the_screen_or_shows_an_error(chrome: Browser, ser
     main = page.get_by_test_id("stMain")
     assert main.evaluate("main => main.scrollWidth - main.clientWidth") <= 1
     no_error(page)
+    context.close()
+
+
+def test_no_page_asks_another_computer_for_anything(chrome: Browser, server: Server, run: Callable[[], Run]):
+    context = chrome.new_context(viewport={"width": 1280, "height": 844}, base_url=server.url)
+    page = context.new_page()
+    asked: set[str] = set()
+    page.on("request", lambda request: asked.add(request.url))
+    for name in PAGES:
+        page.goto(f"/{name}?run={run().id}")
+        heading(page, name.capitalize())
+        settle(page)
+        icon = page.locator("link[rel~=icon]").first.get_attribute("href") or ""
+        asked.add(urljoin(server.url, icon))
+    elsewhere = {
+        url for url in asked if not url.startswith(("data:", "blob:")) and urlsplit(url).hostname != "127.0.0.1"
+    }
+    assert elsewhere == set()
+    assert any(".png" in url for url in asked), "the icon of the window"
     context.close()
 
 

@@ -1,0 +1,239 @@
+"""Changing a run while it trains, repeating it with its changes, training on, and forking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cifar_core import job
+from cifar_core.events import Changed, End, Epoch, Event, Progress, Refused
+from cifar_core.networks import load_tensors
+from cifar_core.runs import Run, RunError, create_run
+from tests.conftest import Tiny, tiny_config, work
+
+
+def steered(run: Run, cache: Path, changes: dict[int, dict[str, Any]]) -> Iterator[Event]:
+    """Work on the run in this process and ask for changes at its n-th events."""
+    with run.held():
+        for count, event in enumerate(job.execute(run, cache)):
+            if count in changes:
+                run.request("change", changes[count])
+            yield event
+
+
+@pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sign of life after every step, so that a test can do something between any two."""
+    from cifar_core import training
+
+    monkeypatch.setattr(training, "PROGRESS_SECONDS", 0.0)
+
+
+def weights(run: Run, checkpoint: str = "last") -> dict[str, torch.Tensor]:
+    tensors, _ = load_tensors(run.checkpoints()[checkpoint])
+    return {name: tensor for name, tensor in tensors.items() if name.startswith("model.")}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+CHANGES = {8: {"learning_rate": 0.0005, "dropout": 0.3}, 14: {"flip": 0.0, "weight_decay": 0.01}}
+
+
+@pytest.fixture
+def changed_run(tiny: Tiny, runs_root: Path, often: None) -> Run:
+    """Two epochs of eleven steps, changed by hand in both."""
+    run = create_run(tiny_config(tiny, epochs=2), runs_root)
+    for _ in steered(run, tiny.cache, CHANGES):
+        pass
+    return run
+
+
+def test_a_change_is_in_force_from_the_next_step_and_said(changed_run: Run) -> None:
+    first, second = changed_run.changes
+    assert first.values == {"learning_rate": 0.0005, "dropout": 0.3}
+    assert first.before == {"learning_rate": 0.003, "dropout": 0.0}
+    assert second.values == {"flip": 0.0, "weight_decay": 0.01}
+    rates = {e.step: e.learning_rate for e in changed_run.events() if isinstance(e, Progress) and e.phase == "training"}
+    assert all(rate == 0.003 for step, rate in rates.items() if step <= first.step)
+    assert all(rate == 0.0005 for step, rate in rates.items() if step > first.step)
+    asked_after = [event.step for event in changed_run.events() if isinstance(event, Progress)][8 - 3]
+    assert first.step <= asked_after + 2
+    settings = changed_run.settings
+    assert (settings.learning_rate, settings.dropout, settings.flip, settings.weight_decay) == (0.0005, 0.3, 0.0, 0.01)
+    assert changed_run.config.learning_rate == 0.003, "what was asked for at first stays as it was"
+
+
+def test_a_change_alters_the_weights(changed_run: Run, make_run: Callable[..., Run]) -> None:
+    assert not same(weights(changed_run), weights(make_run(epochs=2)))
+
+
+def test_a_run_with_its_changes_is_repeated_bit_for_bit(tiny: Tiny, changed_run: Run) -> None:
+    again = create_run(changed_run.config, changed_run.path.parent, changed_run.changes)
+    work(again, tiny.cache)
+    assert same(weights(again), weights(changed_run))
+    assert [(c.step, c.values) for c in again.changes] == [(c.step, c.values) for c in changed_run.changes]
+    assert [e.validation_loss for e in again.epochs] == [e.validation_loss for e in changed_run.epochs]
+
+
+@pytest.mark.parametrize("at", [10, 13, 17, 24])
+def test_a_run_that_is_interrupted_after_a_change_ends_as_if_it_had_not_been(
+    tiny: Tiny, runs_root: Path, changed_run: Run, at: int
+) -> None:
+    cut = create_run(changed_run.config, runs_root)
+    for count, _ in enumerate(steered(cut, tiny.cache, CHANGES)):
+        if count == at:
+            break
+    work(cut, tiny.cache)
+    assert cut.state == "finished"
+    if at > max(CHANGES) + 2:
+        assert same(weights(cut), weights(changed_run))
+        assert [(c.step, c.values) for c in cut.changes] == [(c.step, c.values) for c in changed_run.changes]
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({"model": "resnet9"}, "model cannot be changed while a run trains"),
+        ({"learning_rate": -1.0}, "learning_rate must be at least"),
+        ({"lerning_rate": 0.1}, "did you mean 'learning_rate'?"),
+        ({"epochs": 1}, "epochs must be at least 2"),
+    ],
+)
+def test_a_change_that_cannot_be_is_refused_in_a_sentence_and_the_training_goes_on(
+    tiny: Tiny, runs_root: Path, often: None, values: dict[str, Any], why: str
+) -> None:
+    run = create_run(tiny_config(tiny, epochs=3), runs_root)
+    for _ in steered(run, tiny.cache, {20: values}):
+        pass
+    (refused,) = [event for event in run.events() if isinstance(event, Refused)]
+    assert why in refused.message
+    assert run.state == "finished"
+    assert not run.changes
+    assert len(run.epochs) == 3
+
+
+def test_what_is_asked_in_two_parts_is_asked_together(tiny: Tiny, runs_root: Path) -> None:
+    run = create_run(tiny_config(tiny), runs_root)
+    run.request("change", {"dropout": 0.2})
+    run.request("change", {"flip": 0.1})
+    assert run.taken("change") == {"dropout": 0.2, "flip": 0.1}
+    assert run.taken("change") is None
+
+
+def test_one_more_epoch_can_be_asked_for_while_it_trains(tiny: Tiny, runs_root: Path, often: None) -> None:
+    run = create_run(tiny_config(tiny, epochs=1), runs_root)
+    for _ in steered(run, tiny.cache, {6: {"epochs": 2}}):
+        pass
+    assert [epoch.epoch for epoch in run.epochs] == [1, 2]
+    assert run.last_end == End(
+        time=run.last_end.time, outcome="finished", message=run.last_end.message, epoch=2, step=22
+    )
+
+
+def test_a_finished_run_trains_on(tiny: Tiny, trained_run: Run) -> None:
+    before = [epoch.validation_loss for epoch in trained_run.epochs]
+    trained_run.request("change", {"epochs": 3})
+    work(trained_run, tiny.cache)
+    assert trained_run.state == "finished"
+    assert [epoch.validation_loss for epoch in trained_run.epochs][:2] == before
+    assert len(trained_run.epochs) == 3
+
+
+def test_a_longer_run_equals_one_that_was_that_long_from_the_start(
+    tiny: Tiny, trained_run: Run, make_run: Callable[..., Run]
+) -> None:
+    trained_run.request("change", {"epochs": 3})
+    work(trained_run, tiny.cache)
+    # With a constant learning rate the length changes nothing else.
+    assert same(weights(trained_run), weights(make_run(epochs=3)))
+
+
+def test_saving_now_keeps_the_weights_of_this_moment(tiny: Tiny, runs_root: Path, often: None) -> None:
+    run = create_run(tiny_config(tiny, epochs=1), runs_root)
+    for count, event in enumerate(steered(run, tiny.cache, {})):
+        if count == 6:
+            run.request("save")
+        if count == 8:
+            _, metadata = load_tensors(run.checkpoints()["last"])
+            assert isinstance(event, Progress)
+            assert 0 < metadata["step"] <= event.step
+            assert metadata["epoch"] < 1
+            return
+    raise AssertionError("the run ended too soon")
+
+
+def test_a_fork_begins_with_its_parents_weights_and_its_curve_on_its_parents(tiny: Tiny, trained_run: Run) -> None:
+    before = weights(trained_run)
+    child = create_run(
+        tiny_config(tiny, epochs=4, learning_rate=1e-6), trained_run.path.parent, parent=trained_run, checkpoint="last"
+    )
+    assert same(weights(child), before)
+    work(child, tiny.cache)
+    assert child.state == "finished"
+    assert child.parent == (trained_run.id, "last")
+    assert [epoch.epoch for epoch in child.epochs] == [3, 4]
+    assert child.epochs[0].best, "a fork has a best epoch of its own, even where it is no better than its parent's"
+    rows = [row for row in child.history() if row["whole_epoch"]]
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
+    assert [row["validation_loss"] for row in rows[:2]] == [e.validation_loss for e in trained_run.epochs]
+    moved = max(float((weights(child)[name] - before[name]).abs().max()) for name in before)
+    assert 0 < moved < 1e-3, "with so small a learning rate the weights stay near the parent's"
+    assert same(weights(trained_run), before)
+    assert len(trained_run.epochs) == 2
+
+
+def test_a_fork_of_the_best_epoch_with_another_optimiser_and_batch_size(tiny: Tiny, trained_run: Run) -> None:
+    best = trained_run.best
+    assert best
+    config = tiny_config(tiny, epochs=best.epoch + 1, optimizer="sgd", batch_size=54, learning_rate=0.01)
+    child = work(create_run(config, trained_run.path.parent, parent=trained_run, checkpoint="best"), tiny.cache)
+    assert child.state == "finished", child.last_end
+    assert [epoch.epoch for epoch in child.epochs] == [best.epoch + 1]
+    assert child.epochs[-1].best, "a fork has a best epoch of its own"
+    assert set(child.checkpoints()) == {"best", "last"}
+
+
+def test_a_fork_that_is_interrupted_goes_on(tiny: Tiny, trained_run: Run, often: None) -> None:
+    def fork() -> Run:
+        config = tiny_config(tiny, epochs=4, optimizer="sgd", batch_size=54, learning_rate=0.01)
+        return create_run(config, trained_run.path.parent, parent=trained_run)
+
+    whole, cut = work(fork(), tiny.cache), fork()
+    for event in steered(cut, tiny.cache, {}):
+        if isinstance(event, Epoch) or (isinstance(event, Progress) and event.step > 7):
+            break
+    work(cut, tiny.cache)
+    assert same(weights(cut), weights(whole))
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"model": "guide_cnn", "epochs": 5}, "A fork keeps the model of its parent, which is single_conv"),
+        ({"width": 2.0, "epochs": 5}, "A fork keeps the width"),
+        ({"epochs": 2}, "epochs must be above the 2"),
+    ],
+)
+def test_a_fork_that_cannot_be_is_refused_and_leaves_nothing(
+    tiny: Tiny, trained_run: Run, settings: dict[str, Any], why: str
+) -> None:
+    there = sorted(trained_run.path.parent.iterdir())
+    with pytest.raises(RunError, match=why):
+        create_run(tiny_config(tiny, **settings), trained_run.path.parent, parent=trained_run)
+    assert sorted(trained_run.path.parent.iterdir()) == there
+
+
+def test_a_change_is_a_marked_line_on_the_curve() -> None:
+    from pages.ui import charts
+
+    row = {"epoch": 1.0, "train_loss": 1.0, "validation_loss": 2.0, "whole_epoch": True}
+    frame = charts.learning_curves([row], "loss", {0.5: "dropout 0 → 0.3"})
+    marks = frame[frame["series"] == charts.CHANGE]
+    assert marks[["epoch", "note"]].to_numpy().tolist() == [[0.5, "dropout 0 → 0.3"]]
+    assert Changed.kind == "changed"
