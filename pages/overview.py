@@ -47,19 +47,24 @@ def where_runs_stand(was_alive: bool) -> None:
     if not runs:
         st.caption("The first run will appear here, started on the Train page or by `python -m cifar_core train`.")
         return
-    st.dataframe(
+    chosen = st.dataframe(
         charts.run_table(runs),
         hide_index=True,
+        placeholder="–",
         column_config={
-            "Best validation accuracy": st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1),
-            "Run": st.column_config.LinkColumn(display_text=r"run=(.*)"),
+            "Best validation accuracy": st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1)
         },
+        on_select="rerun",
+        selection_mode="single-row",
         key="runs",
-        alt="Runs with their state and best accuracy",
-    )
+        alt="Runs with their state and best accuracy; choosing a row opens the run",
+    ).selection.rows
+    if chosen and chosen[0] < len(runs):
+        st.switch_page("pages/train.py", query_params={"run": runs[chosen[0]].id})
     st.caption(
-        f"{len(runs)} run{'s' if len(runs) != 1 else ''} in {ui.plain(str(place.runs))}. Accuracy is that of the best "
-        "epoch on images held out from the training split; the test split is used on the Evaluate page only."
+        f"{len(runs)} run{'s' if len(runs) != 1 else ''} in {ui.plain(str(place.runs))}; choose one to open it. Accuracy "
+        "is that of the best epoch on images held out from the training split; the test split is used on the Evaluate "
+        "page only."
     )
 
 

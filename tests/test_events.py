@@ -10,11 +10,13 @@ import pytest
 
 from cifar_core.events import (
     Boot,
+    Changed,
     End,
     Epoch,
     Event,
     Paused,
     Progress,
+    Refused,
     Resumed,
     Start,
     TaskProgress,
@@ -64,6 +66,8 @@ ONE_OF_EACH = [
         seconds_left=0.0,
         best=True,
     ),
+    Changed(epoch=0.5, step=6, values={"dropout": 0.3, "epochs": 4}, before={"dropout": 0.0, "epochs": 3}),
+    Refused(message="model cannot be changed while a run trains."),
     Paused(),
     Resumed(),
     End(outcome="failed", message="The disk is full.", epoch=1.25, step=14),

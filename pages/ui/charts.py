@@ -248,12 +248,12 @@ def run_table(runs: Sequence[Run]) -> pd.DataFrame:
     for run in runs:
         best, latest, start = run.best, run.latest, run.start
         try:
-            config = run.config
+            config = run.settings
         except RunError:
             config = None
         rows.append(
             {
-                "Run": f"/train?run={run.id}",
+                "Run": run_name(run),
                 "State": run.state,
                 "Model": config.model if config else "unreadable",
                 "Best validation accuracy": best.validation_accuracy if best else None,

@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from cifar_core import job
-from cifar_core.config import FIELDS, TrainConfig
+from cifar_core.config import FIELDS, TrainConfig, label
 from cifar_core.events import Changed, Epoch, Refused, TaskProgress, duration
 from cifar_core.runs import Run, RunError
 from pages import ui
@@ -171,9 +171,7 @@ def _steering(run: Run, settings: TrainConfig) -> None:
 
 
 def _told(change: Changed) -> str:
-    return ", ".join(
-        f"{name.replace('_', ' ')} {change.before.get(name)} → {value}" for name, value in change.values.items()
-    )
+    return ", ".join(f"{label(name)} {change.before.get(name)} → {value}" for name, value in change.values.items())
 
 
 def _afterwards(run: Run, settings: TrainConfig) -> None:
@@ -229,9 +227,9 @@ def _facts(run: Run) -> None:
         st.dataframe(
             pd.DataFrame(
                 {
-                    "setting": used,
-                    "value": [str(getattr(config, name)) for name in used],
-                    "meaning": [FIELDS[name].metadata["help"] for name in used],
+                    "Setting": [label(name) for name in used],
+                    "Value": [str(getattr(config, name)) for name in used],
+                    "Meaning": [FIELDS[name].metadata["help"] for name in used],
                 }
             ),
             hide_index=True,
