@@ -62,9 +62,9 @@ def where_runs_stand(was_alive: bool) -> None:
     if chosen and chosen[0] < len(runs):
         st.switch_page("pages/train.py", query_params={"run": runs[chosen[0]].id})
     st.caption(
-        f"{len(runs)} run{'s' if len(runs) != 1 else ''} in {ui.plain(str(place.runs))}; choose one to open it. Accuracy "
-        "is that of the best epoch on images held out from the training split; the test split is used on the Evaluate "
-        "page only."
+        f"{len(runs)} run{'s' if len(runs) != 1 else ''} in {ui.plain(str(place.runs))}; choose one to open it. "
+        "Accuracy is that of the best epoch on images held out from the training split; the test split is used on the "
+        "Evaluate page only."
     )
 
 

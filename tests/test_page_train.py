@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cifar_core import job
-from cifar_core.config import FIELDS, MODELS, RECIPES, TrainConfig
+from cifar_core.config import FIELDS, MODELS, RECIPES, TrainConfig, label
 from cifar_core.events import duration
 from cifar_core.runs import Held, Run, RunError, list_runs
 from pages.ui import settings
@@ -325,7 +325,7 @@ def test_a_broken_last_event_does_not_matter(run_in_state: Callable[..., Run], d
 
 def test_the_settings_of_a_run_are_those_with_an_effect(run_in_state: Callable[..., Run], dashboard: Open) -> None:
     run = run_in_state("finished", optimizer="muon", schedule="exponential", decay=0.7)
-    table = dashboard(PAGE).dataframe[0].value.set_index("setting")["value"]
-    assert set(table.index) == {name for name in FIELDS if run.config.used(name)}
-    assert table["decay"] == "0.7"
-    assert "warmup_fraction" not in table.index
+    table = dashboard(PAGE).dataframe[0].value.set_index("Setting")["Value"]
+    assert set(table.index) == {label(name) for name in FIELDS if run.config.used(name)}
+    assert table[label("decay")] == "0.7"
+    assert label("warmup_fraction") not in table.index
