@@ -51,7 +51,7 @@ CLASS_SYMBOLS = (
 )
 """Shapes beside the colours, so that no class is told by colour alone."""
 
-MOST_POINTS = 2000
+MOST_POINTS = 600
 """More points than a curve's pixels only make it slow."""
 
 

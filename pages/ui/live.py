@@ -23,12 +23,15 @@ def watch(run: Run) -> None:
     """Show a run and what can be done with it; polls only while there is something to wait for."""
     alive = run.alive
     # The fragment keeps the arguments of the last full run, so it gets the folder and asks that for the rest.
-    st.fragment(_watch, run_every=TICK_SECONDS if alive else None)(str(run.path), alive)
+    started = run.start is not None
+    st.fragment(_watch, run_every=TICK_SECONDS if alive else None)(str(run.path), alive, started)
+    _facts(run)
 
 
-def _watch(path: str, was_alive: bool) -> None:
+def _watch(path: str, was_alive: bool, had_started: bool) -> None:
     run = Run(Path(path))
-    if run.alive != was_alive:
+    # What lies outside this fragment, and does not change from tick to tick, follows at these moments only.
+    if run.alive != was_alive or (run.start is not None) != had_started:
         st.rerun()
     try:
         settings = run.settings
@@ -43,7 +46,6 @@ def _watch(path: str, was_alive: bool) -> None:
         _steering(run, settings)
     elif run.state in ("finished", "stopped"):
         _afterwards(run, settings)
-    _facts(run)
 
 
 def _controls(run: Run) -> None:
@@ -149,7 +151,11 @@ def _curves(run: Run) -> None:
 
 def _steering(run: Run, settings: TrainConfig) -> None:
     """Settings that can be changed now, filled in with what is in force."""
-    with st.expander("Change while it trains", icon=":material/tune:"):
+    # Its many sliders are only made while somebody looks, as they are made anew at every tick.
+    panel = st.expander("Change while it trains", icon=":material/tune:", on_change="rerun", key=f"steer-{run.id}")
+    if not panel.open:
+        return
+    with panel:
         changes = run.changes
         # Filled in anew after each change, so that it never shows a value that is not in force.
         values = form.live(settings, f"{run.id}-{len(changes)}")
