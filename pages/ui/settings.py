@@ -20,12 +20,11 @@ def beginning(run: Run | None) -> tuple[Run | None, str]:
     """What the next run begins with: fresh weights (None), or those of a checkpoint of the run on the page (a fork)."""
     if run is None or not run.checkpoints():
         return None, "last"
-    chosen = st.segmented_control(
+    names = {"fresh": "Fresh weights", "best": "Best epoch of this run", "last": "Last step of this run"}
+    chosen = st.selectbox(
         "Begin with",
         ["fresh", *run.checkpoints()],
-        format_func={"fresh": "Fresh weights", "best": "Best epoch of this run", "last": "Its last step"}.get,
-        default="fresh",
-        required=True,
+        format_func=lambda name: names[name],
         key=f"beginning-{run.id}",
         help="A fork goes on from the weights of the run shown here, with settings of its own; its epochs count those "
         "of its parent.",
