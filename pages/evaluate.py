@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cifar_core import job
 from cifar_core.datasets import DataInfo, DataSet
 from cifar_core.evaluation import Evaluation, EvaluationError
-from cifar_core.runs import Run, RunError, WorkFolder
+from cifar_core.runs import ALIVE, Run, RunError, WorkFolder
 from cifar_core.sources import DataError
 from pages import ui
 from pages.ui import charts, loaders, matrix
@@ -33,7 +33,8 @@ def evaluated(run: Run, checkpoint: str, info: DataInfo) -> Evaluation | None:
         folder = next((other for other in under_way if other.alive), folder)
         earlier = (stored.path for stored in loaders.stored_evaluations(run, checkpoint, info.fingerprint))
         path = next(earlier, path)
-        training = run.alive
+        # By its state: a worker that has said its last word lives for another moment.
+        training = run.state in ALIVE
         if training:
             st.info(
                 "This run is still training. "

@@ -16,6 +16,7 @@ from cifar_core import job
 from cifar_core.evaluation import Evaluation
 from cifar_core.runs import Run
 from pages.ui import matrix
+from tests.conftest import progress_event
 
 PAGE = "pages/evaluate.py"
 
@@ -258,11 +259,20 @@ def test_a_run_in_training_is_evaluated_only_when_asked(
     trained_run: Run, started: list[dict[str, Any]], dashboard: Callable[..., Any]
 ) -> None:
     with trained_run.held():
+        trained_run.append(progress_event(22))
         app = dashboard(PAGE, run=trained_run.id)
         assert not started
         assert "still training" in app.info[0].value
         app.button[0].click().run()
     assert len(started) == 1
+
+
+def test_a_run_whose_worker_has_said_its_last_word_is_evaluated_at_once(
+    trained_run: Run, started: list[dict[str, Any]], dashboard: Callable[..., Any]
+) -> None:
+    with trained_run.held():
+        dashboard(PAGE, run=trained_run.id)
+    assert started
 
 
 def test_while_training_goes_on_the_evaluation_of_earlier_weights_is_shown(
@@ -271,6 +281,7 @@ def test_while_training_goes_on_the_evaluation_of_earlier_weights_is_shown(
     best = evaluated_run.checkpoints()["best"]
     best.write_bytes(best.read_bytes() + b" ")
     with evaluated_run.held():
+        evaluated_run.append(progress_event(22))
         app = dashboard(PAGE, run=evaluated_run.id)
     assert not started
     assert "of earlier weights" in app.info[0].value
