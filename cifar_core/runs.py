@@ -80,7 +80,7 @@ class WorkFolder:
         descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
             try:
-                _lock(descriptor, fcntl.LOCK_EX)
+                _lock(descriptor)
             except BlockingIOError:
                 raise Held(f"{self.path.name} is already being worked on by another process.") from None
             yield descriptor
@@ -194,14 +194,15 @@ class WorkFolder:
         return ""
 
 
-def _lock(descriptor: int, kind: int) -> None:
-    # A reader's look takes microseconds; only a lock that stays is somebody's.
-    for _ in range(20):
-        try:
-            return fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(0.005)
-    fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+def _lock(descriptor: int) -> None:
+    """Take the lock for oneself; BlockingIOError where a worker has it."""
+    while True:
+        with suppress(BlockingIOError):
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Sharing fails beside a worker. Beside readers it does not: they look for microseconds, so try again.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        time.sleep(0.001)
 
 
 class _Logs:
