@@ -27,21 +27,9 @@ from playwright.sync_api import Browser, Page
 
 from benchmarks.driving import IDLE, ROOT, browser, open_page, serve, settle
 from cifar_core.datasets import open_cached
+from tests.conftest import drawn_folder
 
 PAGES = ("Overview", "Data", "Augment", "Train", "Compare", "Evaluate", "Features", "Explain")
-
-
-def drawn_data(folder: Path) -> Path:
-    """A stand-in of shapes for a machine without CIFAR-10."""
-    from tests.conftest import CLASSES, drawing
-
-    random = np.random.default_rng(0)
-    for split, count in (("train", 1500), ("test", 100)):
-        for name in CLASSES:
-            (folder / split / name).mkdir(parents=True)
-            for i in range(count):
-                Image.fromarray(drawing(name, random)).save(folder / split / name / f"{i:04}.png", compress_level=1)
-    return folder
 
 
 def command_line(*words: str) -> dict[str, Any]:
@@ -153,7 +141,9 @@ def main() -> None:
           f"torch {torch.__version__}")  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch, browser() as chrome:
         home = Path(scratch)
-        data = str(options.data.resolve() if options.data else drawn_data(home / "shapes"))
+        data = str(
+            options.data.resolve() if options.data else drawn_folder(home / "shapes", train=1500, test=100, seed=0)
+        )
         places = ["--runs", str(home / "runs"), "--cache", str(home / "cache")]
         info = command_line("data", "--data", data, "--cache", str(home / "cache"))
         print(f"data: {info['name']}")

@@ -201,34 +201,6 @@ def network_metadata(
     }
 
 
-def save_network(
-    path: Path,
-    model: Classifier,
-    *,
-    model_name: str,
-    width: float,
-    dropout: float,
-    classes: Sequence[str],
-    mean: Sequence[float],
-    std: Sequence[float],
-    **metadata: Any,
-) -> None:
-    """Write a model with what is needed to use it; the file appears whole or not at all.
-
-    Args:
-        mean: Per channel, of pixels in [0, 1].
-        std: Likewise.
-        metadata: Anything JSON can hold.
-
-    Raises:
-        OSError: The file cannot be written, for example because the disk is full.
-    """
-    description = network_metadata(
-        model_name=model_name, width=width, dropout=dropout, classes=classes, mean=mean, std=std, **metadata
-    )
-    save_tensors(path, model_tensors(model), description)
-
-
 def load_network(path: Path, device: torch.device | str = "cpu") -> Network:
     """A network from a file that holds one, alone or among the other tensors of a checkpoint.
 

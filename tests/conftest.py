@@ -49,6 +49,17 @@ def drawing(kind: str, random: np.random.Generator) -> np.ndarray[Any, np.dtype[
     return pixels.clip(0, 255).astype(np.uint8)
 
 
+def drawn_folder(folder: Path, train: int, test: int, seed: int) -> Path:
+    """Fill a folder with `train/<class>/*.png` and `test/<class>/*.png`, so many of each class; the same for a seed."""
+    random = np.random.default_rng(seed)
+    for split, count in (("train", train), ("test", test)):
+        for name in CLASSES:
+            (folder / split / name).mkdir(parents=True)
+            for i in range(count):
+                Image.fromarray(drawing(name, random)).save(folder / split / name / f"{i:03}.png", compress_level=1)
+    return folder
+
+
 class Tiny(NamedTuple):
     """A prepared data set; shared by all tests, who only read it."""
 
@@ -60,14 +71,7 @@ class Tiny(NamedTuple):
 @pytest.fixture(scope="session")
 def tiny_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of images `train/<class>/*.png` and `test/<class>/*.png`, always the same."""
-    folder = tmp_path_factory.mktemp("source") / "shapes"
-    random = np.random.default_rng(0)
-    for split, count in (("train", TRAIN_PER_CLASS), ("test", TEST_PER_CLASS)):
-        for name in CLASSES:
-            (folder / split / name).mkdir(parents=True)
-            for i in range(count):
-                Image.fromarray(drawing(name, random)).save(folder / split / name / f"{i:03}.png", compress_level=1)
-    return folder
+    return drawn_folder(tmp_path_factory.mktemp("source") / "shapes", TRAIN_PER_CLASS, TEST_PER_CLASS, seed=0)
 
 
 @pytest.fixture(scope="session")

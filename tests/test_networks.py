@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,6 @@ from cifar_core.networks import (
     load_tensors,
     model_tensors,
     network_metadata,
-    save_network,
     save_tensors,
 )
 
@@ -36,6 +36,11 @@ DESCRIPTION = {
     "mean": MEAN,
     "std": STD,
 }
+
+
+def save_network(path: Path, model: Classifier, **description: Any) -> None:
+    """Write a network as a run's worker does."""
+    save_tensors(path, model_tensors(model), network_metadata(**description))
 
 
 @pytest.fixture

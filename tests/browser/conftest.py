@@ -6,13 +6,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from benchmarks.driving import Server, browser, chromium, serve
 from cifar_core.runs import list_runs
+from tests.conftest import drawn_folder
 
 HERE = Path(__file__).parent
 
@@ -41,16 +40,7 @@ def chrome() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Enough images of three kinds of shape that a training lasts long enough to be watched."""
-    from tests.conftest import CLASSES, drawing
-
-    folder = tmp_path_factory.mktemp("pictures") / "shapes"
-    random = np.random.default_rng(1)
-    for split, count in (("train", 400), ("test", 60)):
-        for name in CLASSES:
-            (folder / split / name).mkdir(parents=True)
-            for i in range(count):
-                Image.fromarray(drawing(name, random)).save(folder / split / name / f"{i:03}.png", compress_level=1)
-    return folder
+    return drawn_folder(tmp_path_factory.mktemp("pictures") / "shapes", train=400, test=60, seed=1)
 
 
 @pytest.fixture(scope="session")
