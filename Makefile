@@ -4,7 +4,7 @@ PYTHON ?= python3
 DATA ?=
 BIN := .venv/bin
 
-.PHONY: run test check format bench clean
+.PHONY: run test check format bench speed clean
 
 run: .venv/.run
 	$(BIN)/streamlit run dashboard.py $(if $(DISPLAY)$(WAYLAND_DISPLAY)$(filter Darwin,$(shell uname)),,--server.headless true) $(if $(DATA),-- --data "$(DATA)")
@@ -23,6 +23,9 @@ format: .venv/.test
 
 bench: .venv/.test
 	$(BIN)/python -m benchmarks.dashboard $(if $(DATA),--data "$(DATA)")
+
+speed: .venv/.test
+	$(BIN)/python -m benchmarks.speed --data "$(DATA)"
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache

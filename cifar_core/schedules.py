@@ -18,7 +18,7 @@ def learning_rate(
 ) -> float:
     """The learning rate of one training step.
 
-    The values are those of torch's StepLR, ExponentialLR and CosineAnnealingLR (towards 0 at the end of the training),
+    The values are those of torch's StepLR, ExponentialLR, and CosineAnnealingLR and LinearLR (towards 0 at the end),
     of OneCycleLR (Smith and Topin, 2018; cosine annealing, without its cycling of the momentum) and of
     ReduceLROnPlateau(mode="min", threshold=1e-4, eps=0). All but one-cycle, which has a rise of its own, are multiplied
     by a linear warm-up (Goyal et al., 2017) that reaches 1 after `warmup_epochs`.
@@ -44,6 +44,8 @@ def learning_rate(
             return peak * config.decay ** (step // steps_per_epoch)
         case "cosine":
             return peak * (1 + math.cos(math.pi * step / total)) / 2
+        case "linear":
+            return peak * (1 - step / total)
         case "plateau":
             return peak * config.gamma ** _reductions(validation_losses, config.patience)
     return peak

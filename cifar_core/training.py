@@ -24,14 +24,16 @@ from cifar_core.config import FIELDS, TrainConfig
 from cifar_core.datasets import DataSet
 from cifar_core.events import Changed, Epoch, Progress
 from cifar_core.models import Classifier
+from cifar_core.models.airbench import fit_whitening
 from cifar_core.networks import PREFIX, model_tensors
 from cifar_core.optimisers import optimiser, pulled_to_zero
 from cifar_core.schedules import learning_rate
 from cifar_core.subsets import training_indices
-from cifar_core.transforms import Augmentation, Mixed, augment, generator_for, mix, normalisation, normalise
+from cifar_core.transforms import Augmentation, Mixed, augment, generator_for, mix, normalisation, normalise, shrunk
 
 PROGRESS_SECONDS = 0.5
 VALIDATION_BATCH = 500
+WHITENING_IMAGES = 5000
 
 TRAINED = "trained."
 """What the names of the weights in training start with, where a running average of them is what counts."""
@@ -103,7 +105,8 @@ class Training:
         self.images = images
         self.compute = compute
         self.model = model.to(compute.device).to(memory_format=compute.memory_format)
-        self.optimizer = optimiser(config, model)
+        fit_whitening(self.model, normalise(images.train_images[:WHITENING_IMAGES], images.mean, images.std))
+        self.optimizer = optimiser(config, model, compute.dtype)
         self.average = copy.deepcopy(self.model).requires_grad_(False) if config.ema else None
         """Running average of the weights, where one is asked for: what is validated and kept as best."""
         self.scaler = compute.grad_scaler()
@@ -207,7 +210,10 @@ class Training:
             torch.manual_seed(draws.initial_seed() & 0x7FFF_FFFF)
             batch = augment(images.train_images[chosen], Augmentation.from_config(config), draws)
             mixed = mix(batch, images.train_labels[chosen], config.mixup, config.cutmix, draws)
-            self._learn(normalise(mixed.images, images.mean, images.std), mixed)
+            fed = mixed.images
+            if config.early_size and self.step < config.early_share * config.epochs * self.steps_per_epoch:
+                fed = shrunk(fed, config.early_size)
+            self._learn(normalise(fed, images.mean, images.std), mixed)
             self.step += 1
             elapsed = time.perf_counter() - since
             if elapsed >= PROGRESS_SECONDS or self.step == 1:

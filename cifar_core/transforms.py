@@ -237,6 +237,25 @@ def _beta(alpha: float, generator: torch.Generator) -> float:
     return float((larger.log() + uniform.log() / max(alpha, 1e-300)).softmax(0)[0])
 
 
+def shrunk(images: Tensor, size: int) -> Tensor:
+    """Images made smaller, bilinear and without aliasing; as torch's `interpolate` makes them.
+
+    Args:
+        images: (B, 3, H, W) float.
+        size: h = w, in pixels.
+
+    Returns:
+        (B, 3, h, w).
+    """
+
+    # By two products of matrices, as not every device has interpolate with antialias.
+    def weights(old: int) -> Tensor:
+        each = torch.eye(old).view(1, 1, old, old)
+        return F.interpolate(each, size=(size, old), mode="bilinear", antialias=True)[0, 0].to(images.device)
+
+    return weights(images.shape[2]) @ images @ weights(images.shape[3]).T
+
+
 def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """Scale each channel to what a network is fed.
 

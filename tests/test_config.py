@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from typing import Any
 
 import pytest
@@ -251,6 +252,7 @@ def test_every_setting_says_what_it_is_for(name: str) -> None:
         ("momentum", {"optimizer": "rmsprop"}, {"optimizer": "adagrad"}),
         ("nesterov", {"optimizer": "sgd"}, {"optimizer": "adamw"}),
         ("nesterov", {"optimizer": "muon"}, {"optimizer": "rmsprop"}),
+        ("fixed_norm", {"optimizer": "muon"}, {"optimizer": "sgd"}),
         ("warmup_fraction", {"schedule": "one_cycle"}, {"schedule": "cosine"}),
         ("warmup_epochs", {"schedule": "cosine"}, {"schedule": "one_cycle"}),
         ("decay", {"schedule": "exponential"}, {"schedule": "step"}),
@@ -349,3 +351,18 @@ def test_every_recipe_is_valid_and_describes_itself() -> None:
         assert recipe.title
         assert recipe.summary.endswith(".")
         assert recipe.source
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"early_size": 8}, "early_size must be 0 or at least 12 pixels, but is 8."),
+        (
+            {"early_size": 16, "model": "three_conv"},
+            "early_size must be 0 for three_conv, which takes images of one size only, but is 16.",
+        ),
+    ],
+)
+def test_smaller_images_that_cannot_be_are_refused(values, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        TrainConfig(**values)

@@ -24,6 +24,7 @@ from cifar_core.models import (
     layer_table,
     output_size,
 )
+from cifar_core.models.airbench import SMOOTHING, Whitening
 
 NAMES = list(MODELS)
 WEIGHTS_FILE = "resnet18-f37072fd.pth"
@@ -522,3 +523,27 @@ def test_weights_placed_by_hand_that_cannot_be_read_are_one_sentence(checkpoints
         WeightsUnavailable, match=r"cannot be read; delete the file and place .* or choose another model\.$"
     ):
         create("resnet18_transfer", 10)
+
+
+def test_whitened_patches_are_uncorrelated_and_of_equal_variance() -> None:
+    draws = torch.Generator().manual_seed(0)
+    # Smooth, so that neighbours resemble each other as in a photograph.
+    noise = torch.randn(200, 3, 18, 18, generator=draws)
+    pictures = nn.functional.avg_pool2d(noise, 3, stride=1) * 3 + noise[:, :1, :16, :16]
+    layer = Whitening()
+    layer.fit(pictures)
+    with torch.no_grad():
+        responses = layer(pictures).permute(0, 2, 3, 1).reshape(-1, 24)
+    assert torch.equal(responses[:, 12:], -responses[:, :12])
+    covariance = responses[:, :12].T @ responses[:, :12] / len(responses)
+    patches = nn.functional.unfold(pictures, 2).transpose(1, 2).reshape(-1, 12)
+    variances = torch.linalg.eigvalsh(patches.T @ patches / len(patches)).flip(0)
+    expected = (variances / (variances + SMOOTHING)).diag()
+    torch.testing.assert_close(covariance, expected, rtol=0, atol=2e-4)
+
+
+def test_only_the_offsets_of_a_whitening_layer_are_learned() -> None:
+    model = small("airbench")
+    learned = {name for name, _ in model.body.whiten.named_parameters()}
+    assert learned == {"bias"}
+    assert "body.whiten.weight" in model.state_dict()

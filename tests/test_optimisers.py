@@ -149,6 +149,30 @@ def test_a_step_of_muon_is_as_large_as_one_of_adamw() -> None:
         assert 0.2 * 0.6 < (model.hidden - before).square().mean().sqrt() < 0.2 * 1.3
 
 
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_with_fixed_norms_a_weight_turns_by_a_share_of_its_norm_and_keeps_it(shape: tuple[int, ...]) -> None:
+    free, fixed = Shaped(*shape), Shaped(*shape)
+    before = free.hidden.detach().clone()
+    for model, is_fixed in ((free, False), (fixed, True)):
+        rule = Muon(model, lr=0.3, weight_decay=0.0, fixed_norm=is_fixed)  # type: ignore[arg-type]
+        with_gradients([model.hidden], 1)
+        rule.step()
+    direction = free.hidden.detach() - before
+    turned = before + 0.3 * before.norm() * direction / direction.norm()
+    torch.testing.assert_close(fixed.hidden.detach(), turned * before.norm() / turned.norm())
+    torch.testing.assert_close(fixed.hidden.norm(), before.norm())
+
+
+def test_with_fixed_norms_the_other_weights_take_a_tenth_of_the_step() -> None:
+    steps = []
+    for rate, is_fixed in ((0.01, False), (0.1, True)):
+        model = Shaped(4, 4)
+        with_gradients([model.bias], 1)
+        Muon(model, lr=rate, weight_decay=0.1, fixed_norm=is_fixed).step()  # type: ignore[arg-type]
+        steps.append(model.bias.detach())
+    torch.testing.assert_close(*steps)
+
+
 def test_muon_leaves_what_has_no_gradient_alone() -> None:
     model = Shaped(4, 6)
     before = {name: value.clone() for name, value in model.state_dict().items()}

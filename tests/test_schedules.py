@@ -74,6 +74,15 @@ def test_cosine_is_cosineannealinglr(epochs: int, steps: int, peak: float) -> No
     assert ours(config, steps) == pytest.approx(list(wanted), rel=1e-6, abs=1e-9 * peak)
 
 
+@pytest.mark.parametrize(("epochs", "steps"), LENGTHS)
+def test_linear_is_linearlr(epochs: int, steps: int) -> None:
+    config = TrainConfig(schedule="linear", epochs=epochs, learning_rate=0.3)
+    reference = optimizer(0.3)
+    scheduler = LinearLR(reference, start_factor=1.0, end_factor=0.0, total_iters=epochs * steps)
+    wanted = stepped(reference, scheduler, epochs, steps, every=1)
+    assert ours(config, steps) == pytest.approx(list(wanted), rel=1e-6, abs=1e-9)
+
+
 @pytest.mark.parametrize(("epochs", "steps"), [(1, 7), (5, 11), (40, 3), (3, 101)])
 @pytest.mark.parametrize("warmup", [0.25, 0.3, 0.9])
 @pytest.mark.parametrize("peak", [0.1, 3.0])

@@ -624,6 +624,22 @@ def test_progress_goes_up_and_time_left_ends_at_zero(data: DataSet) -> None:
 
 
 @pytest.mark.usefixtures("every_step")
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_the_early_part_sees_smaller_images_and_validation_never_does(data: DataSet, share: float) -> None:
+    ours = begin(settings(model="airbench", width=0.125, epochs=5, early_size=16, early_share=share), data)
+    trained, validated = [], []
+
+    def note(model: nn.Module, inputs: tuple[Tensor]) -> None:
+        (trained if model.training else validated).append(inputs[0].shape[-2:])
+
+    ours.model.register_forward_pre_hook(note)
+    for _ in ours.events():
+        pass
+    early = math.ceil(share * 5 * ours.steps_per_epoch)
+    assert trained == [(16, 16)] * early + [(32, 32)] * (5 * ours.steps_per_epoch - early)
+    assert set(validated) == {(32, 32)}
+
+
 def test_time_between_two_events_is_not_counted(data: DataSet) -> None:
     """That is how a caller pauses."""
     config = settings(epochs=1, model="single_conv")
@@ -719,6 +735,16 @@ RULES = {
     "adagrad": {"optimizer": "adagrad", "learning_rate": 0.01, "schedule": "step", "step_epochs": 1},
     "rmsprop": {"optimizer": "rmsprop", "learning_rate": 0.001, "schedule": "exponential", "warmup_epochs": 1.5},
     "muon": {"optimizer": "muon", "learning_rate": 0.01, "schedule": "cosine", "mixup": 0.4, "cutmix": 1.0},
+    "turning muon": {
+        "model": "airbench",
+        "width": 0.125,
+        "optimizer": "muon",
+        "fixed_norm": True,
+        "early_size": 16,
+        "learning_rate": 0.1,
+        "schedule": "linear",
+    },
+    "linear average": {"ema": 0.8, "schedule": "linear", "warmup_epochs": 0.5},
     "plain rmsprop": {"optimizer": "rmsprop", "learning_rate": 0.001, "momentum": 0.0, "schedule": "constant"},
     "averaged sgd": {"optimizer": "sgd", "ema": 0.8, "schedule": "exponential", "l1": 1e-4, "clip_norm": 1.0},
     "averaged adam": {"optimizer": "adam", "ema": 0.8, "learning_rate": 0.002, "schedule": "step", "step_epochs": 2},

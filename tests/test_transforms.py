@@ -20,6 +20,7 @@ from cifar_core.transforms import (
     mix,
     normalisation,
     normalise,
+    shrunk,
 )
 
 EVERYTHING = Augmentation(flip=0.5, crop_padding=4, rotation=30, cutout=9)
@@ -347,3 +348,10 @@ def test_mixing_and_normalising_commute():
         first = normalise(mix(images, labels, mixup, cutmix, generator_for(1, 1)).images, mean, std)
         last = mix(normalise(images, mean, std), labels, mixup, cutmix, generator_for(1, 1)).images
         torch.testing.assert_close(first, last, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [12, 16, 24, 31, 32])
+def test_smaller_images_are_those_of_torchs_own_resizing(size):
+    images = photos(8).float() / 255
+    expected = torch.nn.functional.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
+    torch.testing.assert_close(shrunk(images, size), expected, rtol=0, atol=1e-6)

@@ -281,4 +281,4 @@ def _pair(value: object) -> tuple[int, int]:
 
 
 # Last, because the families need what is defined above.
-from cifar_core.models import plain, resnet  # noqa: E402, F401
+from cifar_core.models import airbench, plain, resnet  # noqa: E402, F401

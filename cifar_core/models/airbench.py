@@ -1,0 +1,104 @@
+"""The layout of airbench (Jordan, 2024), made for the shortest training on 32 pixels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from cifar_core.models import Classifier, Dropout, named, register, scaled
+from cifar_core.models.resnet import GlobalMaxPool, Residual
+
+SMOOTHING = 5e-4
+"""Added to the variances, so that directions with next to none are not blown up (Jordan, 2024, section 3.2)."""
+
+
+class Whitening(nn.Module):
+    """A fixed 2x2 convolution after which the values of natural patches are uncorrelated and of equal variance.
+
+    Its 24 filters are the 12 eigenvectors of the covariance of 2x2 patches, each divided by its deviation, and their
+    negatives (Jordan, 2024, section 3.2); only the offsets are learned. Until `fit` it is a random convolution.
+    """
+
+    weight: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Not a parameter, as nothing learns it, but kept with the weights.
+        self.register_buffer("weight", nn.Conv2d(3, 24, 2).weight.detach())
+        self.bias = nn.Parameter(torch.zeros(24))
+
+    @torch.no_grad()
+    def fit(self, images: Tensor) -> None:
+        """Take the filters from images.
+
+        Args:
+            images: (N, 3, H, W) float, normalised as they will be.
+        """
+        patches = images.unfold(2, 2, 1).unfold(3, 2, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, 12).double().cpu()
+        variances, directions = torch.linalg.eigh(patches.T @ patches / len(patches))
+        # An eigenvector's sign is a matter of chance; with one sign for all, the same images give the same filters.
+        directions = directions * directions.sum(0).sign()
+        filters = (directions / (variances + SMOOTHING).sqrt()).T.flip(0).reshape(12, 3, 2, 2)
+        self.weight.copy_(torch.cat([filters, -filters]))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return nn.functional.conv2d(images, self.weight, self.bias)
+
+
+def fit_whitening(model: nn.Module, images: Tensor) -> None:
+    """Take the filters of a model's whitening layers, if it has any, from normalised images (N, 3, H, W)."""
+    for layer in model.modules():
+        if isinstance(layer, Whitening):
+            layer.fit(images)
+
+
+class ShiftNorm(nn.BatchNorm2d):
+    """Batch norm that learns an offset but no scale, and forgets old batches quickly, as short trainings need."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, momentum=0.4)
+        del self.weight
+        self.register_buffer("weight", torch.ones(channels))
+
+
+class Scale(nn.Module):
+    """A fixed factor."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features * self.factor
+
+
+def _conv(inputs: int, outputs: int, *, pool: bool = False) -> nn.Sequential:
+    children: dict[str, nn.Module] = {"conv": nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)}
+    if pool:
+        # Before the norm, which then has a quarter of the work.
+        children["pool"] = nn.MaxPool2d(2)
+    return named(**children, norm=ShiftNorm(outputs), gelu=nn.GELU())
+
+
+def _block(inputs: int, outputs: int) -> nn.Sequential:
+    return named(
+        enter=_conv(inputs, outputs, pool=True), residual=Residual(_conv(outputs, outputs), _conv(outputs, outputs))
+    )
+
+
+@register("airbench")
+def airbench(classes: int, width: float, pretrained: bool) -> Classifier:
+    """A whitening layer and three residual blocks; of all networks here the quickest to a good accuracy.
+
+    After airbench96 (Jordan, 2024): fixed whitening filters, pooling before the norm, norms without scale, GELU,
+    logits divided by 9; it is made for the initialisation "dirac". The channels double from block to block here, and
+    the head has a bias.
+    """
+    a, b, c = (scaled(channels, width) for channels in (64, 128, 256))
+    model = Classifier(
+        named(whiten=Whitening(), gelu=nn.GELU(), block1=_block(24, a), block2=_block(a, b), block3=_block(b, c)),
+        named(pool=GlobalMaxPool(), dropout1=Dropout(), scale=Scale(1 / 9)),
+        nn.Linear(c, classes),
+    )
+    nn.init.normal_(model.head.weight)
+    return model
