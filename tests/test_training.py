@@ -640,6 +640,7 @@ def test_the_early_part_sees_smaller_images_and_validation_never_does(data: Data
     assert set(validated) == {(32, 32)}
 
 
+@pytest.mark.usefixtures("every_step")
 def test_time_between_two_events_is_not_counted(data: DataSet) -> None:
     """That is how a caller pauses."""
     config = settings(epochs=1, model="single_conv")
