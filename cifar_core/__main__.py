@@ -137,7 +137,9 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--checkpoint", choices=("best", "last"), help="which weights (default: the best by validation accuracy)"
+        "--checkpoint",
+        metavar="NAME",
+        help="which weights: best (by validation accuracy, the default), last, or others kept, such as epoch-10",
     )
 
 

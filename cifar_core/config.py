@@ -376,6 +376,16 @@ class TrainConfig:
         low=0,
         high=2**31 - 1,
     )
+    keep_every: int = setting(
+        10,
+        "Epochs between weights that are kept beside the best and the last ones, to go back to or to fork from. "
+        "0 keeps none; of a long run at most ten stay, evenly spread.",
+        "Machine",
+        low=0,
+        high=1000,
+        unit="epochs",
+        label="Keep weights every",
+    )
     device: str = setting(
         "auto",
         "Where to compute; auto takes the fastest that is there.",

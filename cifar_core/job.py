@@ -35,7 +35,7 @@ from cifar_core.events import (
     TaskProgress,
     Waiting,
 )
-from cifar_core.runs import Held, Run, RunError, WorkFolder, create_run, list_runs, read_json, write_whole
+from cifar_core.runs import Held, Run, RunError, WorkFolder, create_run, kept_epochs, list_runs, read_json, write_whole
 
 if TYPE_CHECKING:
     from cifar_core.compute import Compute
@@ -383,10 +383,12 @@ def _steered(run: Run, training: Training, data: DataSet) -> Iterator[Event]:
             # After its event: a worker that dies in between repeats the epoch and says the same again.
             if event.best:
                 _keep(run, training, data, "best")
+            _keep_now_and_then(run, training, data)
             _keep(run, training, data, "last")
             kept = training.step
         yield from _change(run, training)
         if run.taken("save") is not None:
+            _keep(run, training, data, f"step-{training.step}")
             _keep(run, training, data, "last")
             kept = training.step
         if run.requested("pause") and not run.requested("stop"):
@@ -420,6 +422,17 @@ def _change(run: Run, training: Training) -> Iterator[Event]:
             training.change(wanted)
         except (ValueError, TypeError) as error:
             yield _said(run, Refused(message=str(error)))
+
+
+def _keep_now_and_then(run: Run, training: Training, data: DataSet) -> None:
+    """Keep the weights of this epoch if the settings say so, and let go of those that were kept too densely."""
+    epoch = round(training.epoch)
+    staying = {f"epoch-{kept}" for kept in kept_epochs(training.config.keep_every, epoch)}
+    if f"epoch-{epoch}" in staying:
+        _keep(run, training, data, f"epoch-{epoch}")
+    for name, path in run.checkpoints().items():
+        if name.startswith("epoch-") and name not in staying:
+            path.unlink(missing_ok=True)
 
 
 def _keep(run: Run, training: Training, data: DataSet, name: str) -> None:

@@ -40,8 +40,17 @@ from cifar_core.events import (
 
 ID_PATTERN = re.compile(r"[0-9]{8}-[0-9]{6}-[a-z0-9_]{1,40}-[0-9a-f]{4}")
 
+CHECKPOINT_PATTERN = re.compile(r"best|last|(epoch|step)-(0|[1-9][0-9]{0,9})")
+"""Names of checkpoints: two that are written anew again and again, and those kept on purpose."""
+
+KEPT_EPOCHS = 10
+"""How many checkpoints `keep_every` leaves at most, which bounds the disk space of a run."""
+
 _HALF_WRITTEN = re.compile(r"\..+\.(\d+\.tmp|\d+\.\d+\.partial|npz\.[0-9a-f]{32})")
 """Files beside their place: of `write_whole`, `networks.save_tensors` and `Evaluation.save`."""
+
+LONGEST_HEADER = 100_000_000
+"""Bytes; as in the safetensors library."""
 
 _ABANDONED = re.compile(r"\.(.+)\.(new|deleted)")
 _ABANDONED_SECONDS = 3600.0
@@ -357,9 +366,22 @@ class Run(WorkFolder):
         return [rows[epoch] for epoch in sorted(rows)]
 
     def checkpoints(self) -> dict[str, Path]:
-        """The files of weights that are there, the one to use by default first: `best`, `last`."""
-        found = {name: self.path / "checkpoints" / f"{name}.safetensors" for name in ("best", "last")}
-        return {name: path for name, path in found.items() if path.exists()}
+        """The files of weights that are there, the one to use by default first.
+
+        `best`, `last`, and what was kept on purpose, the latest first: `epoch-<n>` as the settings say, `step-<n>` by
+        hand.
+        """
+        there = {path.stem: path for path in (self.path / "checkpoints").glob("*.safetensors")}
+        named = {name: match for name in there if (match := CHECKPOINT_PATTERN.fullmatch(name))}
+        start = self.start if len(named) > 2 else None
+
+        def order(name: str) -> tuple[int, int]:
+            kind, count = named[name].groups()
+            if kind is None:
+                return (0 if name == "best" else 1, 0)
+            return 2, -int(count) * (start.steps_per_epoch if start and kind == "epoch" else 1)
+
+        return {name: there[name] for name in sorted(named, key=order)}
 
     def task(self, name: str) -> WorkFolder:
         """The folder of a piece of work on this run's results, e.g. an evaluation; made if needed."""
@@ -446,8 +468,10 @@ def _check_fork(config: TrainConfig, parent: Run, checkpoint: str) -> None:
         ours, theirs = getattr(config, name), getattr(parent.config, name)
         if ours != theirs:
             raise RunError(f"A fork keeps the {name} of its parent, which is {theirs}, but {ours} was asked for.")
-    best = parent.best
-    done = best.epoch if checkpoint == "best" and best else len(parent.epochs)
+    try:
+        done = len(description(parent.checkpoints()[checkpoint])["training"]["validation_losses"])
+    except (LookupError, TypeError):
+        raise RunError(f"The {checkpoint} checkpoint of run {parent.id} is damaged; fork from another one.") from None
     if config.epochs <= done:
         raise RunError(f"epochs must be above the {done} that the parent's weights have seen, but is {config.epochs}.")
 
@@ -472,6 +496,30 @@ def list_runs(root: Path) -> list[Run]:
     except OSError:
         return []
     return [Run(root / name) for name in sorted(names, reverse=True) if (root / name / "config.json").exists()]
+
+
+def kept_epochs(every: int, done: int) -> range:
+    """Of so many epochs done, those whose weights stay: one every few, each second of them where they become too many.
+
+    Args:
+        every: Epochs between two of them; 0 for none.
+    """
+    if every == 0:
+        return range(0)
+    while done // every > KEPT_EPOCHS:
+        every *= 2
+    return range(every, done + 1, every)
+
+
+def description(path: Path) -> dict[str, Any]:
+    """What a file of weights says of itself, found without reading the weights; empty where it is no such file."""
+    try:
+        with path.open("rb") as file:
+            header = json.loads(file.read(min(int.from_bytes(file.read(8), "little"), LONGEST_HEADER)))
+        described = json.loads(header["__metadata__"]["json"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}
+    return described if isinstance(described, dict) else {}
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -207,7 +207,7 @@ def test_train_takes_every_setting(
         "train_images": 50,
         "validation_fraction": 0.25,
         "normalisation": "half",
-        "model": "three_conv",
+        "model": "resnet18",
         "width": 0.5,
         "dropout": 0.25,
         "initialisation": "he",
@@ -216,6 +216,7 @@ def test_train_takes_every_setting(
         "optimizer": "adamw",
         "momentum": 0.8,
         "nesterov": False,
+        "fixed_norm": True,
         "weight_decay": 0.001,
         "l1": 0.0001,
         "clip_norm": 1.5,
@@ -236,7 +237,10 @@ def test_train_takes_every_setting(
         "cutout": 5,
         "mixup": 0.2,
         "cutmix": 0.5,
+        "early_size": 16,
+        "early_share": 0.3,
         "seed": 11,
+        "keep_every": 3,
         "device": "cpu",
         "precision": "float32",
     }
@@ -244,7 +248,8 @@ def test_train_takes_every_setting(
     monkeypatch.setattr("cifar_core.__main__._follow", lambda run, options: 0)
     words: list[object] = []
     for name, value in wanted.items():
-        words += ["--no-nesterov"] if name == "nesterov" else [f"--{name.replace('_', '-')}", value]
+        flag = name.replace("_", "-")
+        words += [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}", value]
     say("train", "--runs", runs_root, *words)
     (run,) = list_runs(runs_root)
     assert {name: getattr(run.config, name) for name in FIELDS} == wanted
@@ -632,6 +637,17 @@ def test_a_checkpoint_that_is_not_there_is_one_sentence(say: Callable[..., Said]
     trained_run.checkpoints()["best"].unlink()
     wanted = f"Run {trained_run.id} has no best checkpoint; it has last."
     assert say("evaluate", trained_run.path, "--checkpoint", "best").refusal == wanted
+    outside = say("evaluate", trained_run.path, "--checkpoint", "../../secret").refusal
+    assert outside == f"Run {trained_run.id} has no ../../secret checkpoint; it has last."
+
+
+def test_weights_that_were_kept_on_purpose_can_be_used(
+    say: Callable[..., Said], make_run: Callable[..., Run], photo: Path
+) -> None:
+    run = make_run(epochs=2, keep_every=1)
+    first = say("evaluate", run.path, "--checkpoint", "epoch-1", "--json").json
+    assert (first["facts"]["checkpoint"], first["facts"]["epoch"]) == ("epoch-1", 1)
+    assert say("predict", run.path, photo, "--checkpoint", "epoch-2", "--json").json["epoch"] == 2
 
 
 def test_what_the_system_refuses_is_one_sentence(

@@ -454,10 +454,12 @@ def test_start_and_latest_are_the_first_start_and_the_newest_progress(run: Run, 
     assert run.latest == progress_event(13, time=run.latest.time if run.latest else 0)
 
 
-def test_the_best_weights_come_before_the_last(run: Run) -> None:
-    for name in ("last", "best", "other"):
+def test_the_best_weights_come_first_then_the_last_then_the_latest(run: Run, tiny: Any) -> None:
+    run.append(start_event(tiny))  # Eleven steps an epoch.
+    kept = ("last", "epoch-2", "step-5", "best", "step-23", "epoch-10")
+    for name in (*kept, "other", "epoch-02", "epoch-", "step-1.5", ".step-7"):
         (run.path / "checkpoints" / f"{name}.safetensors").write_bytes(b"")
-    assert list(run.checkpoints()) == ["best", "last"]
+    assert list(run.checkpoints()) == ["best", "last", "epoch-10", "step-23", "epoch-2", "step-5"]
 
 
 def test_the_log_tail_is_the_last_lines_of_any_file(run: Run) -> None:

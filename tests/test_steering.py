@@ -12,7 +12,7 @@ import torch
 from cifar_core import job
 from cifar_core.events import Changed, End, Epoch, Event, Progress, Refused
 from cifar_core.networks import load_tensors
-from cifar_core.runs import Run, RunError, create_run
+from cifar_core.runs import Run, RunError, create_run, kept_epochs
 from tests.conftest import Tiny, tiny_config, work
 
 
@@ -154,18 +154,58 @@ def test_a_longer_run_equals_one_that_was_that_long_from_the_start(
     assert same(weights(trained_run), weights(make_run(epochs=3)))
 
 
-def test_saving_now_keeps_the_weights_of_this_moment(tiny: Tiny, runs_root: Path, often: None) -> None:
-    run = create_run(tiny_config(tiny, epochs=1), runs_root)
-    for count, event in enumerate(steered(run, tiny.cache, {})):
-        if count == 6:
+def test_saving_now_keeps_the_weights_of_this_moment_for_good(tiny: Tiny, runs_root: Path, often: None) -> None:
+    run = create_run(tiny_config(tiny, epochs=2), runs_root)
+    asked = 0
+    for event in steered(run, tiny.cache, {}):
+        if isinstance(event, Progress) and event.step in (5, 14) and event.phase == "training":
             run.request("save")
-        if count == 8:
+            asked = event.step
+        elif asked:
             _, metadata = load_tensors(run.checkpoints()["last"])
-            assert isinstance(event, Progress)
-            assert 0 < metadata["step"] <= event.step
-            assert metadata["epoch"] < 1
-            return
-    raise AssertionError("the run ended too soon")
+            assert metadata["step"] == asked
+            assert metadata["epoch"] == asked / 11
+            asked = 0
+    assert list(run.checkpoints()) == ["best", "last", "step-14", "step-5"]
+    assert [load_tensors(path)[1]["step"] for path in run.checkpoints().values()][1:] == [22, 14, 5]
+    assert not same(weights(run, "step-5"), weights(run, "step-14"))
+
+
+def test_a_fork_of_weights_that_were_kept_goes_on_from_them(tiny: Tiny, runs_root: Path, often: None) -> None:
+    whole = work(create_run(tiny_config(tiny, epochs=4, keep_every=1), runs_root), tiny.cache)
+    assert list(whole.checkpoints()) == ["best", "last", "epoch-4", "epoch-3", "epoch-2", "epoch-1"]
+    fork = create_run(tiny_config(tiny, epochs=4), runs_root, parent=whole, checkpoint="epoch-2")
+    assert same(weights(fork), weights(whole, "epoch-2"))
+    work(fork, tiny.cache)
+    assert same(weights(fork), weights(whole)), "with the settings of its parent it does what that did"
+    assert [epoch.epoch for epoch in fork.epochs] == [3, 4]
+    grandchild = create_run(tiny_config(tiny, epochs=5), runs_root, parent=fork, checkpoint="last")
+    work(grandchild, tiny.cache)
+    assert [epoch.epoch for epoch in grandchild.epochs] == [5]
+    with pytest.raises(RunError, match=r"epochs must be above the 4 that the parent's weights have seen, but is 4\."):
+        create_run(tiny_config(tiny, epochs=4), runs_root, parent=fork, checkpoint="last")
+    whole.checkpoints()["epoch-1"].write_bytes(b"")
+    with pytest.raises(RunError, match=r"The epoch-1 checkpoint of run \S+ is damaged; fork from another one\."):
+        create_run(tiny_config(tiny, epochs=4), runs_root, parent=whole, checkpoint="epoch-1")
+
+
+def test_the_weights_that_stay_of_a_long_run_are_few_and_evenly_spread() -> None:
+    assert list(kept_epochs(0, 50)) == []
+    assert list(kept_epochs(3, 2)) == []
+    assert list(kept_epochs(3, 11)) == [3, 6, 9]
+    for every in (1, 2, 7):
+        before: set[int] = set()
+        for done in range(1, 500):
+            staying = set(kept_epochs(every, done))
+            assert len(staying) <= 10
+            assert staying <= before | {done}, "nothing is asked for that is gone already"
+            before = staying
+    assert list(kept_epochs(1, 499)) == list(range(64, 499, 64))
+
+
+def test_a_long_run_lets_go_of_weights_kept_too_densely(tiny: Tiny, make_run: Callable[..., Run]) -> None:
+    run = make_run(epochs=12, keep_every=1, train_images=20)
+    assert list(run.checkpoints())[2:] == ["epoch-12", "epoch-10", "epoch-8", "epoch-6", "epoch-4", "epoch-2"]
 
 
 def test_a_fork_begins_with_its_parents_weights_and_its_curve_on_its_parents(tiny: Tiny, trained_run: Run) -> None:

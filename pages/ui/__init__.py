@@ -206,16 +206,30 @@ def state_badge(state: str) -> None:
 
 
 def choose_checkpoint(run: Run) -> str | None:
-    """Which weights of the run: the best by validation accuracy, or the last."""
+    """Which weights of the run: the best by validation accuracy, the last, or others that were kept."""
     names = list(run.checkpoints())
     if not names:
         st.info("This run has no weights yet. They are kept at the end of each epoch and at a stop.")
         return None
-    labels = {"best": "Best epoch", "last": "Last step"}
+    steps = run.start.steps_per_epoch if run.start else 0
     chosen = st.segmented_control(
-        "Weights", names, format_func=labels.get, key="checkpoint", default=names[0], bind="query-params", required=True
+        "Weights",
+        names,
+        format_func=lambda name: checkpoint_label(name, steps),
+        key="checkpoint",
+        default=names[0],
+        bind="query-params",
+        required=True,
     )
     return chosen or names[0]
+
+
+def checkpoint_label(name: str, steps_per_epoch: int) -> str:
+    """The name of a checkpoint as people write it, such as "Step 1,234 (epoch 2.5)"."""
+    kind, _, count = name.partition("-")
+    if kind == "step":
+        return f"Step {int(count):,}" + (f" (epoch {int(count) / steps_per_epoch:.3g})" if steps_per_epoch else "")
+    return {"best": "Best epoch", "last": "Last step"}.get(name) or f"Epoch {count}"
 
 
 def data_of(run: Run) -> DataInfo | None:

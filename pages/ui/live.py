@@ -165,12 +165,17 @@ def _steering(run: Run, settings: TrainConfig) -> None:
                 run.request("change", wanted)
             if st.button("One more epoch", icon=":material/add:"):
                 run.request("change", {"epochs": settings.epochs + 1})
-            if st.button("Save now", icon=":material/save:", help="Keeps the present weights as “Last step”."):
+            if st.button(
+                "Save now", icon=":material/save:", help="Keeps the present weights, to go back to or to fork from."
+            ):
                 run.request("save")
             if run.requested("change"):
                 st.caption("Asked for; in force with the next step.")
         for change in changes:
             st.caption(f"From epoch {change.epoch:.2f} (step {change.step:,}): {_told(change)}.")
+        steps = run.start.steps_per_epoch if run.start else 0
+        if kept := [ui.checkpoint_label(name, steps) for name in run.checkpoints() if name.startswith("step-")]:
+            st.caption(f"Kept by hand: {', '.join(kept)}.")
         refused = next((event for event in reversed(run.events()) if isinstance(event, Changed | Refused)), None)
         if isinstance(refused, Refused):
             st.warning(ui.plain(refused.message))

@@ -20,7 +20,10 @@ def beginning(run: Run | None) -> tuple[Run | None, str]:
     """What the next run begins with: fresh weights (None), or those of a checkpoint of the run on the page (a fork)."""
     if run is None or not run.checkpoints():
         return None, "last"
-    names = {"fresh": "Fresh weights", "best": "Best epoch of this run", "last": "Last step of this run"}
+    steps = run.start.steps_per_epoch if run.start else 0
+    names = {"fresh": "Fresh weights"} | {
+        name: f"{ui.checkpoint_label(name, steps)} of this run" for name in run.checkpoints()
+    }
     chosen = st.selectbox(
         "Begin with",
         ["fresh", *run.checkpoints()],
