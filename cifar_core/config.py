@@ -41,6 +41,14 @@ MODELS: dict[str, ModelCard] = {
     ),
     "resnet18": ModelCard("ResNet-18 with a 3x3 stem and no first pooling, as is usual for 32 pixels.", 0.0),
     "resnet18_transfer": ModelCard("ResNet-18 pretrained on ImageNet, fed images enlarged to 224 pixels.", 0.0, True),
+    "mobilenet_v2": ModelCard("MobileNetV2: inverted residual blocks of depthwise convolutions, made for phones.", 0.2),
+    "shufflenet_v2": ModelCard("ShuffleNetV2: channels split, worked on and shuffled, made for speed on phones.", 0.0),
+    "vit": ModelCard(
+        "A small vision transformer: patches of 4x4 pixels, six blocks of attention, no convolution between them.", 0.0
+    ),
+    "conv_transformer": ModelCard(
+        "Three convolutions, then four blocks of attention: local features first, the whole image after.", 0.0
+    ),
     "three_conv": ModelCard(
         "Three convolutions and two linear layers, 122,570 parameters; the over-fitting lesson.", 0.0, fixed_size=True
     ),

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from cifar_core import models
-from cifar_core.config import MODELS
+from cifar_core.config import MODELS, SMALLEST_EARLY_SIZE
 from cifar_core.models import (
     REGISTRY,
     WeightsUnavailable,
@@ -25,6 +25,7 @@ from cifar_core.models import (
     output_size,
 )
 from cifar_core.models.airbench import SMOOTHING, Whitening
+from cifar_core.models.transformer import Block, Positions
 
 NAMES = list(MODELS)
 WEIGHTS_FILE = "resnet18-f37072fd.pth"
@@ -279,7 +280,8 @@ def test_width_scales_every_hidden_layer(name: str) -> None:
     published = channels(1.0)
     assert channels(0.5) == [number // 2 for number in published]
     assert channels(2.0) == [number * 2 for number in published]
-    assert channels(0.001) == [1] * len(published)
+    # Of ShuffleNet each half has at least one.
+    assert set(channels(0.001)) <= {1, 2 if name == "shufflenet_v2" else 1}
 
 
 def test_optimised_guide_has_half_the_dropout_after_its_second_block() -> None:
@@ -371,6 +373,14 @@ def test_orthogonal_weights_are_orthogonal() -> None:
         torch.testing.assert_close(square, torch.eye(len(square)))
 
 
+def test_dirac_passes_every_channel_of_a_depthwise_convolution_on() -> None:
+    layer = nn.Conv2d(6, 6, 3, padding=1, groups=6)
+    initialise(layer, "dirac")
+    maps = torch.randn(2, 6, 9, 9)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(maps), maps)
+
+
 @pytest.mark.parametrize(("inputs", "outputs"), [(3, 3), (3, 8), (8, 3)])
 @pytest.mark.parametrize("kernel", [1, 3, 5])
 def test_dirac_passes_its_input_on(inputs: int, outputs: int, kernel: int) -> None:
@@ -452,6 +462,104 @@ def test_resnet18_is_torchvisions_with_another_stem() -> None:
     reference.load_state_dict(dict(zip(reference.state_dict(), model.state_dict().values(), strict=True)))
     with torch.no_grad():
         torch.testing.assert_close(model.eval()(images()), reference.eval()(images()))
+
+
+def mobile_reference(name: str) -> nn.Module:
+    """torchvision's own network with the strides that suit 32 pixels."""
+    import torchvision
+
+    if name == "mobilenet_v2":
+        network = torchvision.models.mobilenet_v2(num_classes=10)
+        network.features[0][0].stride = network.features[2].conv[1][0].stride = (1, 1)
+    else:
+        network = torchvision.models.shufflenet_v2_x1_0(num_classes=10)
+        network.conv1[0].stride = (1, 1)
+        network.maxpool = nn.Identity()
+    return network
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "shufflenet_v2"])
+def test_networks_for_phones_are_torchvisions_with_other_strides(name: str) -> None:
+    reference, model = mobile_reference(name), create(name, 10)
+    assert count_parameters(model) == count_parameters(reference)
+    model.train()(images(8))  # Running statistics of the batch norms that are not those of a fresh one.
+    reference.load_state_dict(dict(zip(reference.state_dict(), model.state_dict().values(), strict=True)))
+    with torch.no_grad():
+        torch.testing.assert_close(model.eval()(images()), reference.eval()(images()))
+        assert model.feature_maps(images()).shape[2:] == (4, 4)
+
+
+def test_a_block_is_torchs_own_transformer_layer() -> None:
+    torch.manual_seed(0)
+    block = Block(64, 128)
+    reference = nn.TransformerEncoderLayer(
+        64, 2, 128, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+    )
+    attention = block.attention
+    assert attention.heads == 2
+    with torch.no_grad():
+        parts = (attention.query, attention.key, attention.value)
+        reference.self_attn.in_proj_weight.copy_(torch.cat([part.weight for part in parts]))
+        reference.self_attn.in_proj_bias.copy_(
+            torch.cat([attention.query.bias, torch.randn(64), attention.value.bias])  # Of the keys any bias will do.
+        )
+    for ours, theirs in (
+        (attention.output, reference.self_attn.out_proj),
+        (block.norm1, reference.norm1),
+        (block.norm2, reference.norm2),
+        (block.mlp.expand, reference.linear1),
+        (block.mlp.reduce, reference.linear2),
+    ):
+        theirs.load_state_dict(ours.state_dict())
+    maps = torch.randn(2, 64, 3, 5)
+    with torch.no_grad():
+        expected = reference.train()(maps.flatten(2).transpose(1, 2)).transpose(1, 2).view(2, 64, 3, 5)
+        torch.testing.assert_close(block(maps), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [1, 6, 48, 192])
+def test_positions_tell_every_place_apart_and_only_depend_on_where_it_is(channels: int) -> None:
+    for height, width in ((8, 8), (3, 3), (5, 7)):
+        added = Positions()(torch.zeros(1, channels, height, width))[0]
+        places = added.flatten(1).T
+        distances = torch.cdist(places, places) + torch.eye(len(places)) * 9
+        assert added.shape == (channels, height, width)
+        assert channels < 6 or distances.min() > 0.05
+    # The middle of the image is the middle on any grid.
+    middle = [Positions()(torch.zeros(1, channels, side, side))[0, :, side // 2, side // 2] for side in (3, 5, 7)]
+    torch.testing.assert_close(middle[0], middle[2])
+    torch.testing.assert_close(middle[0], middle[1])
+
+
+def test_a_transformer_sees_the_order_of_its_patches() -> None:
+    torch.manual_seed(0)
+    model = small("vit").eval()
+    pictures = images()
+    with torch.no_grad():
+        turned = pictures.roll(4, dims=3)
+        assert not torch.allclose(model(turned), model(pictures), atol=1e-5)
+        # Without positions the patches are a bag: moving whole patches around would change nothing.
+        del model.body.positions
+        torch.testing.assert_close(model(turned), model(pictures))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not MODELS[name].fixed_size])
+@pytest.mark.parametrize("size", [SMALLEST_EARLY_SIZE, 18, 30])
+def test_smaller_images_are_taken_where_the_size_is_not_fixed(name: str, size: int) -> None:
+    model = small(name).eval()
+    with torch.no_grad():
+        assert torch.isfinite(model(torch.randn(2, 3, size, size))).all()
+
+
+def test_the_number_of_weights_of_the_transformers() -> None:
+    def block(channels: int, hidden: int) -> int:
+        attention = 4 * linear(channels, channels) - channels
+        return attention + linear(channels, hidden) + linear(hidden, channels) + 4 * channels
+
+    vit = conv(3, 192, 4, bias=True) + 6 * block(192, 768) + 2 * 192
+    hybrid = conv_norm(3, 64) + conv_norm(64, 128) + conv_norm(128, 192) + 4 * block(192, 384) + 2 * 192
+    assert count_parameters(create("vit", 10)) == vit + linear(192, 10)
+    assert count_parameters(create("conv_transformer", 10)) == hybrid + linear(192, 10)
 
 
 @pytest.fixture

@@ -181,7 +181,7 @@ def initialise(model: nn.Module, how: str) -> None:
         elif how == "orthogonal":
             nn.init.orthogonal_(layer.weight)
         elif isinstance(layer, nn.Conv2d):
-            nn.init.dirac_(layer.weight.data[: layer.weight.shape[1]])
+            nn.init.dirac_(layer.weight.data[: layer.in_channels], layer.groups)
         if layer.bias is not None and (how != "dirac" or isinstance(layer, nn.Conv2d)):
             nn.init.zeros_(layer.bias)
 
@@ -281,4 +281,4 @@ def _pair(value: object) -> tuple[int, int]:
 
 
 # Last, because the families need what is defined above.
-from cifar_core.models import airbench, plain, resnet  # noqa: E402, F401
+from cifar_core.models import airbench, mobile, plain, resnet, transformer  # noqa: E402, F401

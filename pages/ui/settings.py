@@ -123,7 +123,10 @@ def _preview(config: TrainConfig, data: dict[str, str]) -> None:
             table, hide_index=True, column_config=heads, alt="Layers with output shape and number of parameters"
         )
         total = table["parameters"].sum()
-        layers.caption(f"{total:,} parameters for {classes} classes. Shapes are channels × height × width.")
+        layers.caption(
+            f"{total:,} parameters for {classes} classes. Shapes are channels × height × width; in attention, "
+            "places × channels."
+        )
 
 
 def _matters(name: str, values: dict[str, Any]) -> bool:
