@@ -330,6 +330,34 @@ class TrainConfig:
         unit="degrees",
         live=True,
     )
+    crop_scale: float = setting(
+        1.0,
+        "Smallest share of the image's area that is cut out at a random place, in a random shape, and enlarged to the "
+        "full size (random resized crop). 1 cuts none.",
+        "Augmentation",
+        low=0.05,
+        high=1,
+        unit="fraction",
+        live=True,
+        label="Resized crop from",
+    )
+    colour_jitter: float = setting(
+        0.0,
+        "Strength of random changes of brightness, contrast, saturation and hue.",
+        "Augmentation",
+        low=0,
+        high=1,
+        live=True,
+    )
+    grey: float = setting(
+        0.0,
+        "Probability that a training image loses its colours.",
+        "Augmentation",
+        low=0,
+        high=1,
+        live=True,
+        label="Grey scale",
+    )
     cutout: int = setting(
         0,
         "Side of a square that is blanked at a random place.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,16 @@ CUTOUT_GREY = 0.5
 for photographs and needs no statistics."""
 
 
+CROP_RATIOS = (3 / 4, 4 / 3)
+"""Width to height of a random resized crop (Szegedy et al., 2015)."""
+
+JITTER = (0.8, 0.8, 0.8, 0.2)
+"""Largest change of brightness, contrast and saturation, and of the hue in turns, at strength 1 (Chen et al., 2020)."""
+
+LUMA = (0.2989, 0.587, 0.114)
+"""Shares of red, green and blue in what the eye takes for brightness (ITU-R BT.601), as torchvision has them."""
+
+
 @dataclass(frozen=True)
 class Augmentation:
     """Random changes of a training image, each drawn for every image on its own; the default changes nothing.
@@ -29,6 +40,10 @@ class Augmentation:
         flip: Probability in [0, 1] of mirroring left to right.
         crop_padding: Black pixels added on every side before a random crop back to the size.
         rotation: Largest angle to either side, in degrees.
+        crop_scale: Smallest share of the area that a random resized crop keeps, in (0, 1]; 1 crops none. As
+            torchvision's RandomResizedCrop, but a drawn side that does not fit is cut off rather than drawn again.
+        colour_jitter: Strength in [0, 1] of random changes of brightness, contrast, saturation and hue, in this order.
+        grey: Probability in [0, 1] of turning the image grey.
         cutout: Side in pixels of a square that is blanked (DeVries and Taylor, 2017). Its centre lies anywhere in the
             image, so that near a border only a part of the square is seen.
 
@@ -39,11 +54,19 @@ class Augmentation:
     flip: float = 0.0
     crop_padding: int = 0
     rotation: float = 0.0
+    crop_scale: float = 1.0
+    colour_jitter: float = 0.0
+    grey: float = 0.0
     cutout: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.flip <= 1:
-            raise ValueError(f"flip must be a probability from 0 to 1, but is {self.flip}.")
+        for name in ("flip", "grey"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be a probability from 0 to 1, but is {getattr(self, name)}.")
+        if not 0 < self.crop_scale <= 1:
+            raise ValueError(f"crop_scale must be above 0 and at most 1, but is {self.crop_scale}.")
+        if not 0 <= self.colour_jitter <= 1:
+            raise ValueError(f"colour_jitter must be from 0 to 1, but is {self.colour_jitter}.")
         for name in ("crop_padding", "rotation", "cutout"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
@@ -51,7 +74,7 @@ class Augmentation:
 
     @classmethod
     def from_config(cls, config: TrainConfig) -> Augmentation:
-        return cls(config.flip, config.crop_padding, config.rotation, config.cutout)
+        return cls(**{field.name: getattr(config, field.name) for field in dataclasses.fields(cls)})
 
 
 @dataclass(frozen=True)
@@ -63,6 +86,10 @@ class Draw:
         flip: (B,) bool, whether the image is mirrored.
         offset: (B, 2) int64 in [0, 2 * crop_padding], top and left corner of the crop in the padded image.
         angle: (B,) float64, degrees counter-clockwise.
+        box: (B, 4) int64, top, left, height and width of what is enlarged to the size of the image.
+        factors: (B, 3) float64, of brightness, contrast and saturation.
+        hue: (B,) float64, shift in turns.
+        grey: (B,) bool, whether the image is turned grey.
         centre: (B, 2) int64, row and column of the centre of the blanked square.
     """
 
@@ -70,6 +97,10 @@ class Draw:
     flip: Tensor
     offset: Tensor
     angle: Tensor
+    box: Tensor
+    factors: Tensor
+    hue: Tensor
+    grey: Tensor
     centre: Tensor
 
 
@@ -83,14 +114,37 @@ def draw(how: Augmentation, images: int, height: int, width: int, generator: tor
         images: How many images there are.
         generator: On the CPU, so that a seed means the same on every device.
     """
-    chance = torch.rand(images, 6, generator=generator, dtype=torch.float64)
+    chance = torch.rand(images, 15, generator=generator, dtype=torch.float64)
+    jitter = (2 * chance[:, 10:14] - 1) * how.colour_jitter * torch.tensor(JITTER, dtype=torch.float64)
     return Draw(
         how,
         flip=chance[:, 0] < how.flip,
         offset=(chance[:, 1:3] * (2 * how.crop_padding + 1)).long(),
         angle=(2 * chance[:, 3] - 1) * how.rotation,
+        box=_boxes(chance[:, 6:10], how.crop_scale, height, width),
+        factors=1 + jitter[:, :3],
+        hue=jitter[:, 3],
+        grey=chance[:, 14] < how.grey,
         centre=(chance[:, 4:6] * torch.tensor([height, width])).long(),
     )
+
+
+def _boxes(chance: Tensor, least: float, height: int, width: int) -> Tensor:
+    """Where crops lie: even over the area from `least` to 1, over the logarithm of the ratio, and over the places.
+
+    Args:
+        chance: (B, 4) in [0, 1).
+
+    Returns:
+        (B, 4) int64: top, left, height, width.
+    """
+    area = (least + (1 - least) * chance[:, 0]) * height * width
+    low, high = map(math.log, CROP_RATIOS)
+    ratio = (low + (high - low) * chance[:, 1]).exp()
+    sides = torch.stack(((area / ratio).sqrt(), (area * ratio).sqrt()), dim=1).round()
+    whole = torch.tensor([height, width])
+    sides = torch.minimum(sides.clamp(min=1), whole)
+    return torch.cat((chance[:, 2:] * (whole - sides + 1), sides), dim=1).long()
 
 
 def apply(images: Tensor, drawn: Draw) -> Tensor:
@@ -117,6 +171,12 @@ def apply(images: Tensor, drawn: Draw) -> Tensor:
     changed = images.float().div_(255)
     if how.rotation:
         changed = _rotate(changed, drawn.angle)
+    if how.crop_scale < 1:
+        changed = _enlarge(changed, drawn.box)
+    if how.colour_jitter:
+        changed = _jitter(changed, drawn.factors, drawn.hue)
+    if how.grey:
+        changed = torch.where(drawn.grey.to(changed.device).view(-1, 1, 1, 1), _luma(changed), changed)
     if how.cutout:
         changed = _cut_out(changed, drawn.centre, how.cutout)
     return changed
@@ -159,6 +219,52 @@ def _rotate(images: Tensor, degrees: Tensor) -> Tensor:
     inverse = torch.stack((across, down), dim=1).float().to(images.device)
     grid = F.affine_grid(inverse, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def _enlarge(images: Tensor, box: Tensor) -> Tensor:
+    """A part of each image brought to the size of the whole, bilinear."""
+    box = box.to(images.device)
+
+    def weights(first: Tensor, length: Tensor, side: int) -> Tensor:
+        places = torch.arange(side, device=images.device)
+        # Between the centres of the pixels of the part, and never beyond its outermost ones.
+        at = ((places + 0.5) * (length / side)[:, None] - 0.5).clamp(min=0).minimum(length[:, None] - 1) + first[
+            :, None
+        ]
+        return (1 - (at[:, :, None] - places).abs()).clamp(min=0)
+
+    top, left, height, width = box.unbind(1)
+    rows, columns = weights(top, height, images.shape[2]), weights(left, width, images.shape[3])
+    return rows[:, None] @ images @ columns.transpose(1, 2)[:, None]
+
+
+def _luma(images: Tensor) -> Tensor:
+    """(B, 1, H, W), the brightness of each pixel."""
+    return (images * images.new_tensor(LUMA).view(3, 1, 1)).sum(1, keepdim=True)
+
+
+def _jitter(images: Tensor, factors: Tensor, hue: Tensor) -> Tensor:
+    brightness, contrast, saturation = factors.float().to(images.device).T.reshape(3, -1, 1, 1, 1)
+    changed = (images * brightness).clamp_(0, 1)
+    changed = torch.lerp(_luma(changed).mean((2, 3), keepdim=True), changed, contrast).clamp_(0, 1)
+    changed = torch.lerp(_luma(changed), changed, saturation).clamp_(0, 1)
+    return _turn_hue(changed, hue.float().to(images.device))
+
+
+def _turn_hue(images: Tensor, turns: Tensor) -> Tensor:
+    """Turn the hue of all pixels of an image about the axis of greys of the HSV cone (Smith, 1978)."""
+    red, green, blue = images.unbind(1)
+    value = images.amax(1)
+    chroma = value - images.amin(1)
+    divisor = torch.where(chroma > 0, chroma, 1.0)
+    sixths = torch.where(
+        value == red,
+        (green - blue) / divisor,
+        torch.where(value == green, (blue - red) / divisor + 2, (red - green) / divisor + 4),
+    )
+    sixths = sixths + 6 * turns.view(-1, 1, 1)
+    distances = (((sixths + start) % 6) for start in (5, 3, 1))
+    return torch.stack([value - chroma * torch.minimum(k, 4 - k).clamp(0, 1) for k in distances], dim=1)
 
 
 def _cut_out(images: Tensor, centre: Tensor, side: int) -> Tensor:

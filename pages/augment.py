@@ -27,7 +27,7 @@ if subject is None:
     st.stop()
 with result:
     st.subheader("Samples", anchor=False)
-    if not any(how.values()):
+    if augmenting.is_off(how):
         st.info("Every transform is switched off, so each sample is the original.", icon=":material/info:")
     shown = st.container()
     st.subheader("What the network is really fed", anchor=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +31,18 @@ from tests.conftest import Tiny
 
 PAGE = "pages/augment.py"
 
-LIVELY = {"flip": 0.5, "crop_padding": 4, "rotation": 20.0, "cutout": 8}
+LIVELY = {"flip": 0.5, "crop_padding": 4, "rotation": 20.0, "crop_scale": 0.4, "colour_jitter": 0.4, "cutout": 8}
+
+NOTHING_DRAWN: dict[str, Any] = {
+    "flip": False,
+    "offset": (0, 0),
+    "angle": 0.0,
+    "box": (0, 0, 32, 32),
+    "factors": (1.0, 1.0, 1.0),
+    "hue": 0.0,
+    "grey": False,
+    "centre": (0, 0),
+}
 
 
 def made(tiny: Tiny, indices: tuple[int, ...], samples: int, seed: int = 0, **how: float) -> batches.Samples:
@@ -58,9 +70,9 @@ def test_what_is_said_of_a_sample_is_what_was_drawn_for_it(tiny: Tiny) -> None:
     drawn = draw(Augmentation(**LIVELY), 10, 32, 32, generator_for(0, 0))
     found = made(tiny, (3, 100), 5)
     for i, j in np.ndindex(2, 5):
-        alone = [getattr(drawn, name)[2 * j + i][None] for name in ("flip", "offset", "angle", "centre")]
-        assert found.captions[i][j] == batches.describe(Draw(drawn.how, *alone), 0)
-        assert found.marks[i][j] == batches.describe(Draw(drawn.how, *alone), 0, signs=True)
+        alone = {name: getattr(drawn, name)[2 * j + i][None] for name in NOTHING_DRAWN}
+        assert found.captions[i][j] == batches.describe(Draw(drawn.how, **alone), 0)
+        assert found.marks[i][j] == batches.describe(Draw(drawn.how, **alone), 0, signs=True)
 
 
 def test_more_samples_leave_the_first_ones_as_they_are(tiny: Tiny) -> None:
@@ -75,8 +87,8 @@ def test_seeds_decide_the_samples(tiny: Tiny) -> None:
 def one(**drawn: Any) -> Draw:
     """A draw for a single image."""
     how = drawn.pop("how")
-    values = {"flip": False, "offset": (0, 0), "angle": 0.0, "centre": (0, 0), **drawn}
-    return Draw(how, *(torch.tensor([values[name]]) for name in ("flip", "offset", "angle", "centre")))
+    values = {**NOTHING_DRAWN, **drawn}
+    return Draw(how, **{name: torch.tensor([values[name]]) for name in NOTHING_DRAWN})
 
 
 def brightest(images: torch.Tensor) -> tuple[int, int]:
@@ -117,11 +129,17 @@ def test_what_is_switched_off_is_not_told() -> None:
     hole = one(how=Augmentation(cutout=4), centre=(3, 30))
     assert batches.describe(hole, 0) == "hole at 3, 30"
     assert batches.describe(hole, 0, signs=True) == "▢3,30"
+    crop = one(how=Augmentation(crop_scale=0.2), box=(3, 4, 20, 17))
+    assert batches.describe(crop, 0) == "20×17 enlarged"
+    assert batches.describe(crop, 0, signs=True) == "⛶20×17"
+    coloured = one(how=Augmentation(colour_jitter=0.5, grey=0.5), factors=(1.2, 0.75, 0.9), hue=-0.05, grey=True)
+    assert batches.describe(coloured, 0) == ("brightness 120 % · contrast 75 % · saturation 90 % · hue -18° · grey")
+    assert batches.describe(coloured, 0, signs=True) == "☀120 ◐75 ◍90 ◔-18° ○"
 
 
 def test_sliders_say_what_the_settings_of_a_training_say(dashboard: Callable[..., Any]) -> None:
     app = dashboard(PAGE)
-    assert augmenting.TRANSFORMS == ("flip", "crop_padding", "rotation", "cutout")
+    assert tuple(field.name for field in dataclasses.fields(Augmentation)) == augmenting.TRANSFORMS
     for name in augmenting.TRANSFORMS:
         slider, about = app.slider(key=name), FIELDS[name].metadata
         assert (slider.min, slider.max, slider.value) == (about["low"], about["high"], FIELDS[name].default)
@@ -202,6 +220,8 @@ def test_a_setting_that_may_change_the_label_is_warned_of(dashboard: Callable[..
     app.slider(key="rotation").set_value(90.0).run()
     assert "further than 45°" in app.warning[0].value
     assert "cutout" not in app.warning[0].value
+    app.slider(key="crop_scale").set_value(0.1).run()
+    assert "less than 0.2 of the area" in app.warning[0].value
 
 
 def test_with_everything_off_the_page_says_so(dashboard: Callable[..., Any]) -> None:
@@ -212,10 +232,11 @@ def test_with_everything_off_the_page_says_so(dashboard: Callable[..., Any]) -> 
 
 
 def test_settings_are_taken_over_from_a_run(dashboard: Callable[..., Any], run_in_state: Callable[..., Run]) -> None:
-    run = run_in_state("finished", flip=0.25, crop_padding=3, rotation=12.0, cutout=6, normalisation="half")
+    colours = {"crop_scale": 0.3, "colour_jitter": 0.4, "grey": 0.1}
+    run = run_in_state("finished", flip=0.25, crop_padding=3, rotation=12.0, cutout=6, normalisation="half", **colours)
     app = dashboard(PAGE)
     app.selectbox(key="settings_of").set_value(run.id).run()
-    assert [app.slider(key=name).value for name in augmenting.TRANSFORMS] == [0.25, 3, 12.0, 6]
+    assert [app.slider(key=name).value for name in augmenting.TRANSFORMS] == [0.25, 3, 12.0, 0.3, 0.4, 0.1, 6]
     assert app.segmented_control(key="normalisation").value == "half"
     assert app.dataframe[0].value["batch"][1] == "after half"
 

@@ -23,7 +23,7 @@ from cifar_core.transforms import (
     shrunk,
 )
 
-EVERYTHING = Augmentation(flip=0.5, crop_padding=4, rotation=30, cutout=9)
+EVERYTHING = Augmentation(flip=0.5, crop_padding=4, rotation=30, crop_scale=0.2, colour_jitter=0.5, grey=0.3, cutout=9)
 
 
 def photos(count: int = 64, height: int = 32, width: int = 32) -> torch.Tensor:
@@ -40,6 +40,16 @@ def referred(image: torch.Tensor, how: Augmentation, drawn, place: int) -> torch
     image = reference.crop(reference.pad(image, [how.crop_padding]), top, left, height, width)
     if how.rotation:
         image = reference.rotate(image, drawn.angle[place].item(), InterpolationMode.BILINEAR)
+    if how.crop_scale < 1:
+        image = reference.resized_crop(image, *drawn.box[place].tolist(), [height, width])
+    if how.colour_jitter:
+        brightness, contrast, saturation = drawn.factors[place].tolist()
+        image = reference.adjust_brightness(image, brightness)
+        image = reference.adjust_contrast(image, contrast)
+        image = reference.adjust_saturation(image, saturation)
+        image = reference.adjust_hue(image, drawn.hue[place].item())
+    if how.grey and drawn.grey[place]:
+        image = reference.rgb_to_grayscale(image, num_output_channels=3).clone()
     if how.cutout:
         row, column = drawn.centre[place].tolist()
         first_row, first_column = row - how.cutout // 2, column - how.cutout // 2
@@ -75,6 +85,69 @@ def test_flip_crop_and_cutout_equal_torchvision_exactly(how, size):
     drawn = draw(how, 32, *size, generator_for(3, 4))
     expected = torch.stack([referred(image, how, drawn, place) for place, image in enumerate(images)])
     assert torch.equal(apply(images, drawn), expected)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (24, 40)])
+@pytest.mark.parametrize(
+    "how",
+    [
+        Augmentation(crop_scale=0.05),
+        Augmentation(crop_scale=0.5),
+        Augmentation(colour_jitter=0.3),
+        Augmentation(colour_jitter=1.0),
+        Augmentation(grey=1.0),
+        Augmentation(crop_scale=0.2, colour_jitter=0.5, grey=0.2),
+    ],
+)
+def test_resized_crops_and_colours_equal_torchvision(how, size):
+    images = photos(32, *size)
+    # Grey, black and white pixels have no hue of their own.
+    images[:4, 1:] = images[:4, :1]
+    images[4], images[5] = 0, 255
+    drawn = draw(how, 32, *size, generator_for(3, 4))
+    expected = torch.stack([referred(image, how, drawn, place) for place, image in enumerate(images)])
+    torch.testing.assert_close(apply(images, drawn), expected, atol=2e-5, rtol=0)
+
+
+def test_a_resized_crop_of_everything_is_the_image():
+    images = photos(8)
+    drawn = draw(Augmentation(crop_scale=0.5), 8, 32, 32, generator_for(0, 0))
+    drawn.box[:] = torch.tensor([0, 0, 32, 32])
+    torch.testing.assert_close(apply(images, drawn), images / 255)
+
+
+def test_boxes_of_resized_crops_follow_torchvisions_distribution():
+    """Below half of the area nothing needs to be cut off, and the rule is torchvision's exactly."""
+    count = 20_000
+    drawn = draw(Augmentation(crop_scale=0.25), count, 400, 400, generator_for(0, 0))
+    top, left, height, width = drawn.box.double().T
+    area = height * width / 400**2
+    fits = area < 0.5
+    ratio = (width / height).log()[fits]
+    bound = math.log(4 / 3)
+    assert abs(fits.double().mean() - (0.5 - 0.25) / 0.75) < 4 * 0.5 / count**0.5
+    assert area.min() > 0.245
+    assert abs(area[fits].mean() - 0.375) < 4 * 0.25 / 12**0.5 / fits.sum() ** 0.5
+    assert abs(ratio.mean()) < 4 * bound / 3**0.5 / fits.sum() ** 0.5
+    assert ratio.abs().max() < bound + 0.01
+    assert abs(ratio.square().mean() - bound**2 / 3) < 0.002
+    for first, side in ((top, height), (left, width)):
+        assert (first + side).max() <= 400
+        place = first / (400 - side).clamp(min=1)
+        assert abs(place[fits].mean() - 0.5) < 4 / 12**0.5 / fits.sum() ** 0.5
+    assert draw(Augmentation(crop_scale=0.05), count, 4, 4, generator_for(0, 0)).box[:, 2:].min() == 1
+
+
+def test_colours_are_drawn_evenly_and_as_strongly_as_in_simclr():
+    count = 20_000
+    drawn = draw(Augmentation(colour_jitter=0.5, grey=0.2), count, 32, 32, generator_for(0, 0))
+    together = torch.cat((drawn.factors - 1, drawn.hue[:, None]), dim=1)
+    bounds = torch.tensor([0.4, 0.4, 0.4, 0.1], dtype=torch.float64)
+    assert (together.abs().amax(0) <= bounds).all()
+    assert (together.abs().amax(0) > 0.995 * bounds).all()
+    assert (together.mean(0).abs() < 4 * bounds / 3**0.5 / count**0.5).all()
+    assert (torch.corrcoef(together.T) - torch.eye(4)).abs().max() < 0.03
+    assert abs(drawn.grey.double().mean() - 0.2) < 4 * (0.2 * 0.8 / count) ** 0.5
 
 
 @pytest.mark.parametrize("size", [(32, 32), (24, 40)])
@@ -139,6 +212,8 @@ def test_enabling_one_transform_leaves_the_draws_of_the_others():
     more = draw(EVERYTHING, 16, 32, 32, generator_for(0, 0))
     assert torch.equal(some.flip, more.flip)
     assert torch.equal(some.offset, more.offset)
+    crops = draw(Augmentation(crop_scale=0.2), 16, 32, 32, generator_for(0, 0))
+    assert torch.equal(crops.box, more.box)
 
 
 def test_the_first_images_of_a_larger_batch_are_changed_alike():
@@ -197,14 +272,27 @@ def test_the_kinds_of_normalisation_mean_what_their_help_says():
         normalisation("mean", mean, std)
 
 
+def test_augmentation_is_off_unless_asked_for():
+    newer = ("crop_scale", "colour_jitter", "grey")
+    assert all(getattr(TrainConfig(), name) == getattr(Augmentation(), name) for name in newer)
+
+
 def test_the_settings_of_a_run_are_taken_over():
-    config = TrainConfig(flip=0.25, crop_padding=3, rotation=10, cutout=8)
-    assert Augmentation.from_config(config) == Augmentation(0.25, 3, 10, 8)
+    config = TrainConfig(flip=0.25, crop_padding=3, rotation=10, crop_scale=0.3, colour_jitter=0.4, grey=0.1, cutout=8)
+    assert Augmentation.from_config(config) == Augmentation(0.25, 3, 10, 0.3, 0.4, 0.1, 8)
 
 
 @pytest.mark.parametrize(
     ("settings", "name"),
-    [({"flip": 1.5}, "flip"), ({"crop_padding": -1}, "crop_padding"), ({"rotation": float("nan")}, "rotation")],
+    [
+        ({"flip": 1.5}, "flip"),
+        ({"crop_padding": -1}, "crop_padding"),
+        ({"rotation": float("nan")}, "rotation"),
+        ({"crop_scale": 0.0}, "crop_scale"),
+        ({"crop_scale": 1.1}, "crop_scale"),
+        ({"colour_jitter": -0.1}, "colour_jitter"),
+        ({"grey": 2.0}, "grey"),
+    ],
 )
 def test_an_impossible_setting_is_named(settings, name):
     with pytest.raises(ValueError, match=f"^{name} must be"):

@@ -28,13 +28,14 @@ SIXTEEN = 16
 MOST_SAMPLES = 12
 MOST_FED = 48
 
-MILD = {"rotation": 45.0, "cutout": 20, "crop_padding": 10}
-"""Above these an image of 32 pixels may no longer show what its label says."""
+MILD = {"rotation": 45.0, "cutout": 20, "crop_padding": 10, "crop_scale": 0.2}
+"""Above these, and below that of a resized crop, an image of 32 pixels may no longer show what its label says."""
 
 RISKS = {
     "rotation": "turned further than {}°, some things become others (a 6 a 9) or look as no photo does",
     "cutout": "a hole of more than {} of 32 pixels can hide the whole object",
     "crop_padding": "shifts by more than {} of 32 pixels can move the object out of the picture",
+    "crop_scale": "a crop of less than {} of the area can miss the object",
 }
 
 
@@ -134,10 +135,19 @@ def choose_transforms() -> dict[str, Any]:
             bind="query-params",
             help=about["help"],
         )
-    risks = [RISKS[name].format(f"{limit:g}") for name, limit in MILD.items() if values[name] > limit]
+    risks = [
+        RISKS[name].format(f"{limit:g}")
+        for name, limit in MILD.items()
+        if (values[name] < limit if name == "crop_scale" else values[name] > limit)
+    ]
     if risks:
         st.warning(f"The label may stop being true: {'; '.join(risks)}.", icon=":material/warning:")
     return values
+
+
+def is_off(how: dict[str, Any]) -> bool:
+    """Whether nothing is done to the images."""
+    return all(value == (1 if name == "crop_scale" else 0) for name, value in how.items())
 
 
 def take_over() -> None:

@@ -46,9 +46,15 @@ def choose_normalisation() -> str:
     return kind
 
 
-SIGNS = "⇋ mirrored, ↓↑→← shifted by pixels, ↺↻ turned by degrees, ▢ centre of the hole (row, column)"
+SIGNS = (
+    "⇋ mirrored, ↓↑→← shifted by pixels, ↺↻ turned by degrees, ⛶ part that is enlarged (height×width), ☀ brightness, "
+    "◐ contrast and ◍ saturation in percent, ◔ hue in degrees, ○ grey, ▢ centre of the hole (row, column)"
+)
 
-WORDS = "shifts in pixels, turns in degrees to the left or right, row and column of the centre of the hole"
+WORDS = (
+    "shifts in pixels, turns in degrees to the left or right, height and width of the part that is enlarged, "
+    "brightness, contrast and saturation in percent, hue in degrees, row and column of the centre of the hole"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,6 +190,19 @@ def describe(drawn: Draw, i: int, signs: bool = False) -> str:
         angle = float(drawn.angle[i])
         turn = ("↺" if angle > 0 else "↻") if signs else ("left" if angle > 0 else "right")
         said.append(f"{turn}{abs(angle):.0f}°" if signs else f"{abs(angle):.0f}° {turn}")
+    if how.crop_scale < 1:
+        height, width = (int(side) for side in drawn.box[i, 2:])
+        said.append(f"⛶{height}×{width}" if signs else f"{height}×{width} enlarged")
+    if how.colour_jitter:
+        light, contrast, saturation = (f"{100 * float(factor):.0f}" for factor in drawn.factors[i])
+        hue = f"{360 * float(drawn.hue[i]):+.0f}°"
+        said += (
+            [f"☀{light}", f"◐{contrast}", f"◍{saturation}", f"◔{hue}"]
+            if signs
+            else [f"brightness {light} %", f"contrast {contrast} %", f"saturation {saturation} %", f"hue {hue}"]
+        )
+    if how.grey and bool(drawn.grey[i]):
+        said.append("○" if signs else "grey")
     if how.cutout:
         row, column = (int(place) for place in drawn.centre[i])
         said.append(f"▢{row},{column}" if signs else f"hole at {row}, {column}")
