@@ -336,7 +336,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     macro = evaluation.macro()
     low, high = evaluation.accuracy_interval()
     print(f"run {run.id}, {checkpoint} checkpoint (epoch {evaluation.facts['epoch']:g})")
-    print(f"{len(evaluation.labels):,} test images of {info.name}")
+    print(f"{len(evaluation.labels):,} test images of {info.name}: {evaluation.scope()}")
     print(f"accuracy {evaluation.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f})")
     print(f"macro precision {macro['precision']:.4f}, recall {macro['recall']:.4f}, F1 {macro['f1']:.4f}\n")
     print(evaluation.report().to_string(float_format=lambda value: f"{value:.4f}"))

@@ -71,7 +71,7 @@ def setting(
     choices: Iterable[str] | None = None,
     log: bool = False,
     live: bool = False,
-    used_by: Mapping[str, tuple[str, ...]] | None = None,
+    used_by: Mapping[str, tuple[Any, ...]] | None = None,
     label: str = "",
 ) -> Any:
     """A field of TrainConfig with what the form, the command line and the README say of it.
@@ -120,6 +120,27 @@ class TrainConfig:
         unit="images",
         label="Training images",
     )
+    classes: str = setting(
+        "",
+        "Names of the classes to train on and to tell apart, separated by commas; empty for all.",
+        "Data",
+    )
+    folds: int = setting(
+        0,
+        "In how many parts the training split is cut for cross-validation, stratified by class and always the same. "
+        "A run validates on one of them and trains on the others. 0 holds out a share instead.",
+        "Data",
+        low=0,
+        high=10,
+    )
+    fold: int = setting(
+        0,
+        "The part that validates, counted from 0.",
+        "Data",
+        low=0,
+        high=9,
+        used_by={"folds": tuple(range(2, 11))},
+    )
     validation_fraction: float = setting(
         0.1,
         "Share of the training split held out, stratified by class, to choose the best checkpoint. "
@@ -128,6 +149,7 @@ class TrainConfig:
         low=0.02,
         high=0.5,
         unit="fraction",
+        used_by={"folds": (0,)},
     )
     normalisation: str = setting(
         "statistics",
@@ -440,6 +462,10 @@ class TrainConfig:
             object.__setattr__(self, name, _checked(name, wanted, getattr(self, name)))
         if self.dropout is None:
             object.__setattr__(self, "dropout", MODELS[self.model].dropout)
+        if self.folds == 1:
+            raise ValueError("folds must be 0 or at least 2, but is 1.")
+        if self.folds and self.fold >= self.folds:
+            raise ValueError(f"fold must be below folds, which is {self.folds}, but is {self.fold}.")
         if MODELS[self.model].pretrained and self.width != 1:
             raise ValueError(
                 f"width must be 1 for {self.model}, whose pretrained weights have one size, but is {self.width:g}."
@@ -491,7 +517,7 @@ class TrainConfig:
         """
         for name in values:
             if name not in FIELD_TYPES:
-                raise ValueError(f"There is no setting {name!r}{_nearest(name, FIELD_TYPES)}")
+                raise ValueError(f"There is no setting {name!r}{nearest(name, FIELD_TYPES)}")
         return cls(**values)
 
     def used(self, name: str) -> bool:
@@ -507,7 +533,7 @@ class TrainConfig:
         """
         for name in values:
             if name not in FIELD_TYPES:
-                raise ValueError(f"There is no setting {name!r}{_nearest(name, FIELD_TYPES)}")
+                raise ValueError(f"There is no setting {name!r}{nearest(name, FIELD_TYPES)}")
             if not FIELDS[name].metadata["live"]:
                 raise ValueError(f"{name} cannot be changed while a run trains; start or fork a run for that.")
         return dataclasses.replace(self, **values)
@@ -536,7 +562,7 @@ def _plain_type(hint: Any) -> tuple[type, bool]:
 FIELD_TYPES = {name: _plain_type(hint) for name, hint in typing.get_type_hints(TrainConfig).items()}
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
     """The end of a sentence about an unknown name."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else "."
@@ -553,7 +579,7 @@ def _checked(name: str, wanted: tuple[type[Any], bool], value: Any) -> Any:
     limits = FIELDS[name].metadata
     choices = limits["choices"]
     if choices and value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, but is {value!r}{_nearest(value, choices)}")
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, but is {value!r}{nearest(value, choices)}")
     if plain in (int, float):
         # "At most 0.5 fraction" is no English.
         unit = f" {limits['unit']}" if limits["unit"] not in ("", "fraction") else ""

@@ -197,6 +197,15 @@ class Evaluation:
             }
         )
 
+    def scope(self) -> str:
+        """How much of its split this is: all of it, or the images of the classes that the network tells apart."""
+        images, count = len(self), len(self.classes)
+        whole = self.facts.get("split_images", images)
+        if images == whole:
+            return f"all {images:,} images of {count} classes"
+        listed = f" ({', '.join(self.classes)})" if count <= 5 else ""
+        return f"{images:,} of {whole:,} images, those of the {count} classes it tells apart{listed}"
+
     def summary(self) -> dict[str, Any]:
         """Everything that fits on a page, as JSON can hold it."""
         low, high = self.accuracy_interval()

@@ -39,7 +39,7 @@ from cifar_core.runs import Held, Run, RunError, WorkFolder, create_run, kept_ep
 
 if TYPE_CHECKING:
     from cifar_core.compute import Compute
-    from cifar_core.datasets import DataInfo, DataSet
+    from cifar_core.datasets import DataInfo, DataSet, Split
     from cifar_core.training import Training
 
 PROGRAM = Path(__file__).resolve().parent.parent
@@ -261,6 +261,7 @@ def _train(run: Run, cache: Path) -> Iterator[Event]:
     import torch
 
     from cifar_core.compute import choose
+    from cifar_core.subsets import chosen_classes
 
     # A run goes on as it began, even where another choice would be made today.
     compute = choose(before.device, before.precision) if before else choose(config.device, config.precision)
@@ -291,7 +292,7 @@ def _train(run: Run, cache: Path) -> Iterator[Event]:
                 compute_reason=compute.reason,
                 data_name=data.info.name,
                 data_fingerprint=data.info.fingerprint,
-                classes=data.info.classes,
+                classes=chosen_classes(config.classes, data.info.classes),
                 train_images=len(training.images.train_labels),
                 validation_images=len(training.images.validation_labels),
                 parameters=sum(p.numel() for p in training.model.parameters()),
@@ -336,6 +337,7 @@ def _set_up(run: Run, cache: Path, compute: Compute) -> tuple[Training, DataSet]
     from cifar_core.datasets import open_dataset
     from cifar_core.models import create, initialise
     from cifar_core.networks import load_tensors
+    from cifar_core.subsets import chosen_classes
     from cifar_core.training import Training, material
 
     config = run.config
@@ -350,7 +352,7 @@ def _set_up(run: Run, cache: Path, compute: Compute) -> tuple[Training, DataSet]
     torch.manual_seed(config.seed)
     model = create(
         config.model,
-        len(data.info.classes),
+        len(chosen_classes(config.classes, data.info.classes)),
         width=config.width,
         dropout=config.dropout,
         pretrained=not last.exists(),
@@ -437,6 +439,7 @@ def _keep_now_and_then(run: Run, training: Training, data: DataSet) -> None:
 
 def _keep(run: Run, training: Training, data: DataSet, name: str) -> None:
     from cifar_core.networks import network_metadata, save_tensors
+    from cifar_core.subsets import chosen_classes
 
     config = training.config
     tensors, counters = training.state()
@@ -445,7 +448,7 @@ def _keep(run: Run, training: Training, data: DataSet, name: str) -> None:
         model_name=config.model,
         width=config.width,
         dropout=config.dropout or 0.0,
-        classes=data.info.classes,
+        classes=chosen_classes(config.classes, data.info.classes),
         mean=training.images.mean,
         std=training.images.std,
         run=run.id,
@@ -490,9 +493,8 @@ def execute_task(folder: WorkFolder, cache: Path) -> Iterator[Event]:
 class _Subject:
     """What evaluations and maps are about."""
 
-    run: Run
     network: Any
-    data: DataSet
+    test: Split
     facts: dict[str, Any]
 
 
@@ -500,17 +502,23 @@ def _subject(run: str, checkpoint: str, data: str, cache: Path) -> _Subject:
     from cifar_core.compute import choose
     from cifar_core.datasets import open_cached
     from cifar_core.networks import load_network
+    from cifar_core.subsets import split_of_classes
 
     which = Run(Path(run))
     if checkpoint not in which.checkpoints():
         raise RunError(f"Run {which.id} has no {checkpoint} checkpoint.")
     network = load_network(which.checkpoints()[checkpoint], choose("auto", "float32").device)
     opened = open_cached(data, cache)
-    if network.classes != opened.info.classes:
+    known = opened.info.classes
+    # A run on some of the classes is asked about their images alone.
+    if network.classes != tuple(name for name in known if name in network.classes):
         raise ValueError(
             f"Run {which.id} tells {_counted(network.classes)} apart, but the data set {opened.info.name} has "
-            f"{_counted(opened.info.classes)}."
+            f"{_counted(known)}."
         )
+    test = split_of_classes(opened.test, known, network.classes)
+    if not len(test.labels):
+        raise ValueError(f"The test split of {opened.info.name} has no image of {' or '.join(network.classes)}.")
     facts = {
         "run": which.id,
         "checkpoint": checkpoint,
@@ -518,8 +526,9 @@ def _subject(run: str, checkpoint: str, data: str, cache: Path) -> _Subject:
         "data": opened.info.name,
         "fingerprint": opened.info.fingerprint,
         "split": "test",
+        "split_images": opened.info.test_images,
     }
-    return _Subject(which, network, opened, facts)
+    return _Subject(network, test, facts)
 
 
 def _counted(classes: tuple[str, ...]) -> str:
@@ -533,7 +542,7 @@ def _evaluate(folder: WorkFolder, cache: Path, run: str, checkpoint: str, data: 
     from cifar_core.evaluation import Evaluation
 
     about = _subject(run, checkpoint, data, cache)
-    split, total = about.data.test, len(about.data.test.labels)
+    split, total = about.test, len(about.test.labels)
     logits: list[torch.Tensor] = []
 
     def steps() -> Iterator[tuple[int, int, str]]:
@@ -543,7 +552,7 @@ def _evaluate(folder: WorkFolder, cache: Path, run: str, checkpoint: str, data: 
 
     yield from _timed(steps())
     probabilities = torch.cat(logits).softmax(1).numpy()
-    Evaluation(split.labels, probabilities, about.data.info.classes, about.facts).save(folder.path / "evaluation.npz")
+    Evaluation(split.labels, probabilities, about.network.classes, about.facts).save(folder.path / "evaluation.npz")
 
 
 def _map(
@@ -558,12 +567,12 @@ def _map(
     from cifar_core.subsets import subset_indices
 
     about = _subject(run, checkpoint, data, cache)
-    labels = np.asarray(about.data.test.labels)
+    labels = np.asarray(about.test.labels)
     chosen = subset_indices(labels, min(images, len(labels)), seed=seed)
     features: list[torch.Tensor] = []
 
     def embedding() -> Iterator[tuple[int, int, str]]:
-        for batch in about.network.embeddings(about.data.test.images[chosen]):
+        for batch in about.network.embeddings(about.test.images[chosen]):
             features.append(batch)
             yield sum(map(len, features)), len(chosen), "Computing features"
 

@@ -464,10 +464,11 @@ def _sweep_runs(root: Path) -> None:
 def _check_fork(config: TrainConfig, parent: Run, checkpoint: str) -> None:
     if checkpoint not in parent.checkpoints():
         raise RunError(f"Run {parent.id} has no {checkpoint} checkpoint to go on from.")
-    for name in ("model", "width", "data"):
+    for name in ("model", "width", "data", "classes"):
         ours, theirs = getattr(config, name), getattr(parent.config, name)
         if ours != theirs:
-            raise RunError(f"A fork keeps the {name} of its parent, which is {theirs}, but {ours} was asked for.")
+            said = f"which is {theirs or 'all'}, but {ours or 'all'} was asked for."
+            raise RunError(f"A fork keeps the {name} of its parent, {said}")
     try:
         done = len(description(parent.checkpoints()[checkpoint])["training"]["validation_losses"])
     except (LookupError, TypeError):

@@ -1,15 +1,21 @@
-"""Which images of a data set to take, with the same share of every class."""
+"""Which images of a data set to take: some of its classes, and of these the same share of each."""
 
 from __future__ import annotations
 
+import csv
+import dataclasses
+import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cifar_core.config import nearest
+
 if TYPE_CHECKING:
     from cifar_core.config import TrainConfig
-    from cifar_core.datasets import DataSet
+    from cifar_core.datasets import DataInfo, DataSet, Split
 
 
 def subset_indices(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
@@ -62,8 +68,101 @@ def split_validation(
     return np.sort(np.concatenate(train)), np.sort(np.concatenate(validation))
 
 
+def stratified_folds(labels: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.int64]:
+    """The fold each image validates in, for cross-validation (Kohavi, 1995).
+
+    The folds are of one size but for an image, and so are the shares of every class in them.
+
+    Returns:
+        (N,) in [0, folds).
+
+    Raises:
+        ValueError: `folds` is below 2 or above the number of images.
+    """
+    if not 2 <= folds <= len(labels):
+        raise ValueError(f"folds must be at least 2 and at most {len(labels)}, the number of images, but is {folds}.")
+    dealt = np.empty(len(labels), np.int64)
+    # Dealt out like cards, going on from one class to the next, so that no fold gets the odd image of every class.
+    dealt[np.concatenate(_shuffled_classes(labels, seed))] = np.arange(len(labels)) % folds
+    return dealt
+
+
+def class_names(listed: str) -> tuple[str, ...]:
+    """The names in a list separated by commas; one that holds a comma stands in double quotes.
+
+    Raises:
+        ValueError: The text is no such list.
+    """
+    try:
+        row = next(csv.reader([listed], skipinitialspace=True), [])
+    except csv.Error as error:
+        raise ValueError(f"classes must be names separated by commas, but is {listed[:80]!r} ({error}).") from None
+    return tuple(name.strip() for name in row if name.strip())
+
+
+def listed_classes(names: Sequence[str]) -> str:
+    """What `class_names` reads."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(names)
+    return text.getvalue()
+
+
+def chosen_classes(listed: str, known: Sequence[str]) -> tuple[str, ...]:
+    """The classes that a run tells apart, in the order of the data set, which is also that of their numbers.
+
+    Args:
+        listed: The setting `classes`; empty for all.
+
+    Raises:
+        ValueError: A name is unknown (the nearest known one is suggested), or less than two are named.
+    """
+    names = class_names(listed)
+    for name in names:
+        if name not in known:
+            raise ValueError(f"classes names {name!r}, which the data set has not{nearest(name, known)}")
+    if len(set(names)) == 1:
+        raise ValueError(f"classes must name at least two, to tell them apart, but names only {names[0]!r}.")
+    return tuple(name for name in known if name in names) if names else tuple(known)
+
+
+def info_of_classes(info: DataInfo, classes: Sequence[str]) -> DataInfo:
+    """What is known of a data set with only some of its classes; mean and deviation stay those of all."""
+    if tuple(classes) == info.classes:
+        return info
+    numbers = [info.classes.index(name) for name in classes]
+    train, test = (tuple(counts[k] for k in numbers) for counts in (info.train_counts, info.test_counts))
+    which = ", ".join(classes) if len(classes) <= 3 else f"{len(classes)} of {len(info.classes)} classes"
+    return dataclasses.replace(
+        info, name=f"{info.name} ({which})", classes=tuple(classes), train_counts=train, test_counts=test
+    )
+
+
+def split_of_classes(split: Split, known: Sequence[str], classes: Sequence[str]) -> Split:
+    """The images of some classes alone, copied, with labels that number these classes.
+
+    Args:
+        known: The classes that the labels of `split` number.
+        classes: Some of them, in their order.
+    """
+    if tuple(classes) == tuple(known):
+        return split
+    numbers = renumbered(split.labels, known, classes)
+    chosen = np.flatnonzero(numbers >= 0)
+    return dataclasses.replace(split, images=split.images[chosen], labels=numbers[chosen])
+
+
+def renumbered(labels: NDArray[np.int64], known: Sequence[str], classes: Sequence[str]) -> NDArray[np.int64]:
+    """Labels that number `classes` in place of `known`; -1 for images of other classes."""
+    numbers = np.full(len(known), -1, np.int64)
+    numbers[[list(known).index(name) for name in classes]] = np.arange(len(classes))
+    return numbers[labels]
+
+
 def training_indices(config: TrainConfig, data: DataSet) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Which images of the training split a run trains on and which it validates on.
+
+    The latter are drawn from all classes, of which those of the run are then taken: runs on other classes, with other
+    seeds or with fewer training images are judged on the same images.
 
     Returns:
         Indices, sorted.
@@ -72,7 +171,15 @@ def training_indices(config: TrainConfig, data: DataSet) -> tuple[NDArray[np.int
         ValueError: There are too few images for the settings.
     """
     labels = np.asarray(data.train.labels)
-    kept, held_out = split_validation(labels, config.validation_fraction, seed=0)
+    if config.folds:
+        fold = stratified_folds(labels, config.folds, seed=0)
+        kept, held_out = np.flatnonzero(fold != config.fold), np.flatnonzero(fold == config.fold)
+    else:
+        kept, held_out = split_validation(labels, config.validation_fraction, seed=0)
+    known = data.info.classes
+    if len(classes := chosen_classes(config.classes, known)) < len(known):
+        ours = renumbered(labels, known, classes) >= 0
+        kept, held_out = kept[ours[kept]], held_out[ours[held_out]]
     if config.train_images:
         if config.train_images > len(kept):
             raise ValueError(

@@ -28,7 +28,7 @@ from cifar_core.models.airbench import fit_whitening
 from cifar_core.networks import PREFIX, model_tensors
 from cifar_core.optimisers import optimiser, pulled_to_zero
 from cifar_core.schedules import learning_rate
-from cifar_core.subsets import training_indices
+from cifar_core.subsets import chosen_classes, renumbered, training_indices
 from cifar_core.transforms import Augmentation, Mixed, augment, generator_for, mix, normalisation, normalise, shrunk
 
 PROGRESS_SECONDS = 0.5
@@ -68,8 +68,9 @@ def material(config: TrainConfig, data: DataSet, device: torch.device) -> Materi
     Raises:
         ValueError: There are too few images for the settings.
     """
-    labels = np.asarray(data.train.labels)
+    known = data.info.classes
     kept, held_out = training_indices(config, data)
+    labels = renumbered(np.asarray(data.train.labels), known, chosen_classes(config.classes, known))
 
     def on_device(array: Any, indices: Any) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array[indices])).to(device)

@@ -10,7 +10,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from cifar_core import job
-from cifar_core.datasets import DataInfo, DataSet
+from cifar_core.datasets import DataInfo, Split
 from cifar_core.evaluation import Evaluation, EvaluationError
 from cifar_core.runs import ALIVE, Run, RunError, WorkFolder
 from cifar_core.sources import DataError
@@ -81,7 +81,7 @@ def headline(evaluation: Evaluation) -> None:
     st.caption(
         ui.plain(
             f"Run {facts['run']}, {facts['checkpoint']} weights, after epoch {facts['epoch']:.4g}; {facts['data']}, "
-            f"{facts['split']} split, all {len(evaluation):,} images of {len(evaluation.classes)} classes."
+            f"{facts['split']} split, {evaluation.scope()}."
         )
     )
 
@@ -121,7 +121,7 @@ def take_clicked_cell() -> None:
     st.session_state["true"], st.session_state["predicted"] = cell
 
 
-def confusion(evaluation: Evaluation, data: DataSet | None) -> None:
+def confusion(evaluation: Evaluation, test: Split | None) -> None:
     st.subheader("Confusion matrix", anchor=False)
     take_cell_of_url(evaluation.classes)
     if len(evaluation.classes) <= BESIDE_THE_MATRIX:
@@ -134,7 +134,7 @@ def confusion(evaluation: Evaluation, data: DataSet | None) -> None:
         true = boxes[0].selectbox("True class", evaluation.classes, key="true", **any_class)
         predicted = boxes[1].selectbox("Predicted class", evaluation.classes, key="predicted", **any_class)
         put_cell_into_url()
-        cell_images(evaluation, data, true, predicted)
+        cell_images(evaluation, test, true, predicted)
     with left:
         unit = st.segmented_control(
             "Numbers in the cells",
@@ -170,7 +170,7 @@ def images_of(evaluation: Evaluation, true: str | None, predicted: str | None) -
     return images[np.argsort(-evaluation.confidences[images], kind="stable")]
 
 
-def cell_images(evaluation: Evaluation, data: DataSet | None, true: str | None, predicted: str | None) -> None:
+def cell_images(evaluation: Evaluation, test: Split | None, true: str | None, predicted: str | None) -> None:
     if true is None and predicted is None:
         st.caption("Click a cell of the matrix, or choose a class here, to see its images.")
         return
@@ -205,7 +205,7 @@ def cell_images(evaluation: Evaluation, data: DataSet | None, true: str | None, 
         f"{charts.brief(evaluation.classes[evaluation.predictions[i]])} {charts.percent(evaluation.confidences[i])}"
         for i in shown
     ]
-    pictures(evaluation, data, shown, captions, "cell")
+    pictures(evaluation, test, shown, captions, "cell")
 
 
 def one_page(images: NDArray[np.int64], most: int, key: str) -> NDArray[np.int64]:
@@ -220,17 +220,17 @@ def one_page(images: NDArray[np.int64], most: int, key: str) -> NDArray[np.int64
 
 
 def pictures(
-    evaluation: Evaluation, data: DataSet | None, images: NDArray[np.int64], captions: list[str], key: str
+    evaluation: Evaluation, test: Split | None, images: NDArray[np.int64], captions: list[str], key: str
 ) -> None:
     """A gallery of test images, and the way from one of them to its heat map."""
-    if data is None:
+    if test is None:
         return
     alts = [
         f"Test image {i}: {evaluation.classes[evaluation.labels[i]]}, predicted as "
         f"{evaluation.classes[evaluation.predictions[i]]} with {charts.percent(evaluation.confidences[i])}"
         for i in images
     ]
-    ui.gallery(data.test.images[images], captions, alts, size=84)
+    ui.gallery(test.images[images], captions, alts, size=84)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         image = st.selectbox(
             "Look closer at",
@@ -328,7 +328,7 @@ def most_confused(evaluation: Evaluation) -> None:
     )
 
 
-def worst_mistakes(evaluation: Evaluation, data: DataSet | None) -> None:
+def worst_mistakes(evaluation: Evaluation, test: Split | None) -> None:
     st.subheader("Worst mistakes", anchor=False)
     mistakes = evaluation.mistakes()
     if mistakes.empty:
@@ -349,26 +349,26 @@ def worst_mistakes(evaluation: Evaluation, data: DataSet | None) -> None:
         f"{charts.brief(row.predicted)} {charts.percent(row.probability_predicted)}"
         for row in rows.itertuples()
     ]
-    pictures(evaluation, data, shown, captions, "mistakes")
+    pictures(evaluation, test, shown, captions, "mistakes")
 
 
-def opened(info: DataInfo) -> DataSet | None:
+def opened(info: DataInfo) -> Split | None:
     try:
-        return loaders.data_set(info.id, info.fingerprint, ui.place().cache)
+        return loaders.test_split(info.id, info.fingerprint, ui.place().cache, info.classes)
     except DataError as error:
         st.error(ui.plain(str(error)))
         return None
 
 
-def show(evaluation: Evaluation, data: DataSet | None) -> None:
+def show(evaluation: Evaluation, test: Split | None) -> None:
     headline(evaluation)
-    confusion(evaluation, data)
+    confusion(evaluation, test)
     by_class(evaluation, f"{evaluation.facts['run']}-{evaluation.facts['checkpoint']}")
     pairs, mistakes = st.columns([2, 3], gap="large")
     with pairs:
         most_confused(evaluation)
     with mistakes:
-        worst_mistakes(evaluation, data)
+        worst_mistakes(evaluation, test)
 
 
 with st.container(horizontal=True, vertical_alignment="bottom"):

@@ -90,7 +90,7 @@ def choose_test_image(weights: Weights, row: DeltaGenerator) -> Subject | None:
     """A test image by its number, or one by chance, among all or among the mistakes."""
     if (info := ui.data_of(weights.run)) is None:
         return None
-    split = loaders.data_set(info.id, info.fingerprint, ui.place().cache).test
+    split = loaders.test_split(info.id, info.fingerprint, ui.place().cache, info.classes)
     total = len(split.labels)
     wrong = mistakes(weights, info)
     asked = st.query_params.get("image")

@@ -108,8 +108,8 @@ def show_selection(run: Run, info: DataInfo, found: loaders.FeatureMap, selected
     few = "" if len(shown) == len(selected) else f"The first {len(shown)} are shown. "
     st.caption(f"{few}Test image: truth → prediction; ✓ where they agree.")
     with st.container(height=430 if len(shown) > 12 else "content", border=False):
-        data = loaders.data_set(info.id, info.fingerprint, ui.place().cache)
-        ui.gallery(data.test.images[shown], captions, alts)
+        test = loaders.test_split(info.id, info.fingerprint, ui.place().cache, info.classes)
+        ui.gallery(test.images[shown], captions, alts)
     index = shown[0] if one else st.selectbox("Look closer at test image", shown, width=240)
     kept = {"checkpoint": st.query_params["checkpoint"]} if "checkpoint" in st.query_params else {}
     ui.link("Explain", f"Where does the network look on test image {index}?", image=str(index), **kept)

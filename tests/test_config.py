@@ -29,7 +29,8 @@ def just_outside(name: str, side: str, bound: float) -> Any:
 @pytest.mark.parametrize(("name", "side", "bound"), BOUNDED)
 def test_a_bound_itself_is_allowed(name: str, side: str, bound: float) -> None:
     plain, _ = FIELD_TYPES[name]
-    assert getattr(TrainConfig.from_values({name: plain(bound)}), name) == bound
+    beside = {"folds": 10} if name == "fold" else {}
+    assert getattr(TrainConfig.from_values({**beside, name: plain(bound)}), name) == bound
 
 
 @pytest.mark.parametrize(("name", "side", "bound"), BOUNDED)
@@ -132,6 +133,18 @@ def test_an_unknown_setting_is_refused_with_the_nearest_name(name: str, hint: st
     with pytest.raises(ValueError, match=r"^There is no setting") as caught:
         TrainConfig.from_values({name: 1})
     assert str(caught.value) == f"There is no setting {name!r}{hint}"
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"folds": 1}, "folds must be 0 or at least 2, but is 1."),
+        ({"folds": 5, "fold": 5}, "fold must be below folds, which is 5, but is 5."),
+    ],
+)
+def test_folds_that_cannot_be_are_refused(values: dict[str, int], said: str) -> None:
+    with pytest.raises(ValueError, match=f"^{said}$"):
+        TrainConfig.from_values(values)
 
 
 def test_pretrained_weights_have_one_width() -> None:
@@ -258,9 +271,11 @@ def test_every_setting_says_what_it_is_for(name: str) -> None:
         ("decay", {"schedule": "exponential"}, {"schedule": "step"}),
         ("step_epochs", {"schedule": "step"}, {"schedule": "plateau"}),
         ("patience", {"schedule": "plateau"}, {"schedule": "step"}),
+        ("fold", {"folds": 2}, {"folds": 0}),
+        ("validation_fraction", {"folds": 0}, {"folds": 5}),
     ],
 )
-def test_a_setting_knows_where_it_has_an_effect(name: str, where: dict[str, str], elsewhere: dict[str, str]) -> None:
+def test_a_setting_knows_where_it_has_an_effect(name: str, where: dict[str, Any], elsewhere: dict[str, Any]) -> None:
     assert TrainConfig.from_values(where).used(name)
     assert not TrainConfig.from_values(elsewhere).used(name)
 

@@ -14,9 +14,9 @@ import pytest
 
 from cifar_core import job
 from cifar_core.evaluation import Evaluation
-from cifar_core.runs import Run
+from cifar_core.runs import Run, create_run, write_whole
 from pages.ui import matrix
-from tests.conftest import progress_event
+from tests.conftest import progress_event, tiny_config, work
 
 PAGE = "pages/evaluate.py"
 
@@ -346,3 +346,22 @@ def test_of_very_many_classes_those_with_mistakes_are_shown() -> None:
     assert len(kept) == matrix.MOST_CLASSES
     assert {50, 55} <= set(kept)
     assert pd.Index(kept).is_monotonic_increasing
+
+
+def test_a_run_on_some_classes_is_shown_on_their_images_alone(
+    tiny: Any, runs_root: Path, dashboard: Callable[..., Any]
+) -> None:
+    run = work(create_run(tiny_config(tiny, classes="circle,stripes"), runs_root), tiny.cache)
+    folder, task = job.evaluation_task(run, "best", tiny.info)
+    with folder.held():
+        write_whole(folder.path / "task.json", json.dumps(task).encode())
+        assert list(job.execute_task(folder, tiny.cache))
+    app = dashboard(PAGE, run=run.id, true="stripes")
+    said = "\n".join(element.value for element in app.caption).replace("\\", "")
+    assert "test split, 40 of 60 images, those of the 2 classes it tells apart (circle, stripes)." in said
+    assert "20 images of stripes" in said
+    for page in ("pages/features.py", "pages/explain.py"):
+        app = dashboard(page, run=run.id)
+        assert not app.error
+    said = " ".join(element.value for element in app.markdown).replace("\\", "")
+    assert "of 40 of Images in shapes (circle, stripes)" in said

@@ -38,7 +38,7 @@ def texts(app: Any) -> str:
 
 def widgets(app: Any) -> dict[str, Any]:
     """The settings of the form by their names."""
-    kinds = ("selectbox", "slider", "select_slider", "number_input", "toggle")
+    kinds = ("selectbox", "multiselect", "slider", "select_slider", "number_input", "toggle")
     shown = [widget for kind in kinds for widget in app.get(kind) if (widget.key or "").startswith("set_")]
     return {widget.key.removeprefix("set_"): widget for widget in shown}
 
@@ -82,7 +82,7 @@ def test_with_data_a_start_is_possible(dashboard: Open) -> None:
 @pytest.mark.parametrize("name", sorted(RULED))
 def test_each_choice_shows_the_settings_that_matter_and_hides_the_others(dashboard: Open, name: str) -> None:
     app = dashboard(PAGE)
-    for choice in FIELDS[name].metadata["choices"]:
+    for choice in FIELDS[name].metadata["choices"] or (0, 2, 10):
         change(app, **{name: choice})
         config = TrainConfig.from_values({other: widgets(app)[other].value for other in RULED})
         assert set(widgets(app)) == {setting for setting in FIELDS if config.used(setting)}, choice
@@ -117,7 +117,8 @@ def test_every_setting_has_a_name_with_its_unit_and_help(dashboard: Open) -> Non
 def test_a_recipe_in_the_link_fills_in_its_settings(dashboard: Open, recipe: str) -> None:
     app = dashboard(PAGE, recipe=recipe)
     wanted = TrainConfig.from_values(RECIPES[recipe].settings)
-    shown = {name: widget.value for name, widget in widgets(app).items() if name != "data"}
+    shown = {name: widget.value or "" if name == "classes" else widget.value for name, widget in widgets(app).items()}
+    shown.pop("data")
     assert shown == {name: getattr(wanted, name) for name in shown}
     assert app.query_params["recipe"] == recipe
     assert RECIPES[recipe].summary in texts(app)
@@ -197,6 +198,22 @@ def test_start_makes_a_run_with_exactly_the_chosen_settings(
     # The button is not pressed any more.
     app.run()
     assert len(list_runs(runs_root)) == 1
+
+
+def test_some_classes_and_a_fold_of_them_can_be_chosen(dashboard: Open, runs_root: Path) -> None:
+    app = change(dashboard(PAGE), classes=["stripes", "circle"], folds=4, fold=3)
+    assert "Trains on **Images in shapes (circle, stripes)**." in texts(app)
+    # Three quarters of 120 images, in batches of 500.
+    assert "3 steps, 1 an epoch." in texts(app)
+    start(app).click().run()
+    (run,) = list_runs(runs_root)
+    assert (run.config.classes, run.config.folds, run.config.fold) == ("stripes,circle", 4, 3)
+
+
+def test_a_single_class_is_said_to_be_too_few(dashboard: Open) -> None:
+    app = change(dashboard(PAGE), classes=["circle"])
+    assert "must name at least two" in texts(app)
+    assert "Start training" not in labels(app)
 
 
 @pytest.mark.parametrize("optimizer", FIELDS["optimizer"].metadata["choices"])

@@ -16,6 +16,7 @@ from cifar_core import job
 from cifar_core.datasets import DataInfo, cached
 from cifar_core.events import TaskProgress, duration
 from cifar_core.runs import Run, RunError, WorkFolder, list_runs
+from cifar_core.subsets import info_of_classes
 from pages.ui import charts
 
 PRODUCT = "CIFAR Explorer"
@@ -233,14 +234,14 @@ def checkpoint_label(name: str, steps_per_epoch: int) -> str:
 
 
 def data_of(run: Run) -> DataInfo | None:
-    """The very images the run was trained and is tested on, or a sentence about why they are not here."""
+    """The images the run was trained and is tested on, of its classes, or a sentence about why they are not here."""
     start = run.start
     if start is None:
         st.info("This run has not begun yet.")
         return None
     for info in cached(place().cache):
         if info.fingerprint == start.data_fingerprint:
-            return info
+            return info_of_classes(info, start.classes)
     st.warning(
         f"The images of this run ({plain(start.data_name)}) are not here. Open them again to see the run on them."
     )

@@ -17,12 +17,13 @@ import streamlit as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from cifar_core.datasets import DataInfo, DataSet, find_cached, open_cached
+from cifar_core.datasets import DataInfo, DataSet, Split, find_cached, open_cached
 from cifar_core.evaluation import Evaluation, EvaluationError
 from cifar_core.photos import read_photo, square, to_input
 from cifar_core.pixels import PixelSummary, summarise
 from cifar_core.runs import Run, RunError
 from cifar_core.sources import DataError
+from cifar_core.subsets import split_of_classes
 from pages.ui import charts
 
 if TYPE_CHECKING:
@@ -41,6 +42,13 @@ def version(path: Path) -> int:
 def data_set(data_id: str, fingerprint: str, cache: Path) -> DataSet:
     """The memory-mapped arrays of a data set; shared and read-only."""
     return open_cached(data_id, cache)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def test_split(data_id: str, fingerprint: str, cache: Path, classes: tuple[str, ...]) -> Split:
+    """The test images of some classes, or of all, with labels that number these; shared and read-only."""
+    opened = data_set(data_id, fingerprint, cache)
+    return split_of_classes(opened.test, opened.info.classes, classes)
 
 
 @st.cache_data(max_entries=32, ttl=60, show_spinner=False)

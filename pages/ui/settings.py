@@ -9,9 +9,10 @@ import pandas as pd
 import streamlit as st
 
 from cifar_core.config import FIELD_TYPES, FIELDS, GROUPS, MODELS, RECIPES, TrainConfig, label
-from cifar_core.datasets import cached
+from cifar_core.datasets import DataInfo, cached
 from cifar_core.runs import Run
 from cifar_core.schedules import planned
+from cifar_core.subsets import chosen_classes, class_names, info_of_classes, listed_classes
 from pages import ui
 from pages.ui import charts, loaders
 
@@ -41,7 +42,7 @@ def form(parent: Run | None = None) -> TrainConfig | None:
     Args:
         parent: The run to fork; the form begins with its settings.
     """
-    infos = {info.source: info.name for info in cached(ui.place().cache)}
+    infos = {info.source: info for info in cached(ui.place().cache)}
     if parent:
         if st.session_state.get("filled_with") != parent.id:
             _fill_in(parent.settings, parent.id)
@@ -67,16 +68,18 @@ def form(parent: Run | None = None) -> TrainConfig | None:
                     values[name] = _setting(name, field.metadata, infos, f"set_{name}")
     try:
         config = TrainConfig.from_values(values)
+        info = infos.get(config.data)
+        info = info and info_of_classes(info, chosen_classes(config.classes, info.classes))
     except (ValueError, TypeError) as error:
         top.error(ui.plain(str(error)))
         return None
-    _preview(config, infos)
+    _preview(config, info)
     if not infos:
         with top:
             ui.no_data()
-    elif config.data in infos:
+    elif info:
         # In full, which the narrow list below may not show.
-        top.markdown(f"Trains on **{ui.plain(infos[config.data])}**.")
+        top.markdown(f"Trains on **{ui.plain(info.name)}**.")
     if top.button(
         "Fork the run" if parent else "Start training",
         type="primary",
@@ -105,10 +108,14 @@ def live(config: TrainConfig, version: str) -> dict[str, Any]:
     return values
 
 
-def _preview(config: TrainConfig, data: dict[str, str]) -> None:
-    """What the settings amount to, before anything is started: the network's layers and the learning rate's course."""
-    info = next((info for info in cached(ui.place().cache) if info.source == config.data), None)
-    images = config.train_images or round((info.train_images if info else 50_000) * (1 - config.validation_fraction))
+def _preview(config: TrainConfig, info: DataInfo | None) -> None:
+    """What the settings amount to, before anything is started: the network's layers and the learning rate's course.
+
+    Args:
+        info: Of the images to train on, with the classes of the run alone; None where there are none yet.
+    """
+    held_out = 1 / config.folds if config.folds else config.validation_fraction
+    images = config.train_images or round((info.train_images if info else 50_000) * (1 - held_out))
     steps_per_epoch = max(math.ceil(images / config.batch_size), 1)
     with st.expander("Course of the learning rate"):
         frame = pd.DataFrame(planned(config, steps_per_epoch), columns=["epoch", "learning rate"])
@@ -139,7 +146,8 @@ def _fill_in(config: TrainConfig, source: str) -> None:
     st.session_state["filled_with"] = source
     for name in FIELDS:
         if name != "data" or config.data:
-            st.session_state[f"set_{name}"] = getattr(config, name)
+            value = getattr(config, name)
+            st.session_state[f"set_{name}"] = list(class_names(value)) if name == "classes" else value
 
 
 def spoken(choice: str) -> str:
@@ -155,14 +163,37 @@ def _published_dropout() -> None:
         st.session_state["set_initialisation"] = "default"
 
 
-def _setting(name: str, about: Any, data: dict[str, str], key: str) -> Any:
-    """The widget that fits a setting: its type, bounds, unit and choices are in the field itself."""
+def _setting(name: str, about: Any, data: dict[str, DataInfo], key: str) -> Any:
+    """The widget that fits a setting: its type, bounds, unit and choices are in the field itself.
+
+    Args:
+        data: The data sets there are, by their sources.
+    """
     title = label(name)
     plain, _ = FIELD_TYPES[name]
     if name == "data":
         if st.session_state.get(key) not in data:
             st.session_state.pop(key, None)
-        return st.selectbox(title, list(data), format_func=data.get, key=key, help=about["help"]) or ""
+        named = st.selectbox(
+            title, list(data), format_func=lambda source: data[source].name, key=key, help=about["help"]
+        )
+        return named or ""
+    if name == "classes":
+        info = data.get(st.session_state.get("set_data", ""))
+        known = info.classes if info else ()
+        st.session_state[key] = [one for one in st.session_state[key] if one in known]
+        return listed_classes(
+            st.multiselect(title, known, key=key, placeholder="All classes", help=about["help"], disabled=not known)
+        )
+    if name == "folds":
+        several = [0, *range(2, int(about["high"]) + 1)]
+        return st.select_slider(
+            title, several, key=key, format_func=lambda folds: str(folds or "none"), help=about["help"]
+        )
+    if name == "fold":
+        last = st.session_state["set_folds"] - 1
+        st.session_state[key] = min(st.session_state[key], last)
+        return st.slider(title, 0, last, key=key, help=about["help"])
     if name == "model":
         chosen = st.selectbox(title, about["choices"], key=key, help=about["help"], on_change=_published_dropout)
         st.caption(MODELS[chosen].summary)
