@@ -14,6 +14,9 @@ from typing import Any
 
 SCHEMA_VERSION = 1
 
+BEGINS_ANEW = ("objective", "frozen")
+"""A fork with another one of these is a training of its own: it takes the weights and begins at epoch 0."""
+
 SMALLEST_EARLY_SIZE = 12
 """Pixels; of less, three poolings leave nothing."""
 
@@ -182,6 +185,31 @@ class TrainConfig:
         choices=("default", "he", "xavier", "orthogonal", "dirac"),
     )
 
+    objective: str = setting(
+        "classify",
+        "What is learned: to tell the classes apart (classify), or without labels to recognise two augmented views of "
+        "one image (SimCLR), from which a fork can learn the classes. SimCLR is validated by a linear classifier that "
+        "is fitted to the features after each epoch.",
+        "Model",
+        choices=("classify", "simclr"),
+    )
+    temperature: float = setting(
+        0.5,
+        "What the similarities of views are divided by: the smaller, the more the most similar images count.",
+        "Model",
+        low=0.05,
+        high=2,
+        used_by={"objective": ("simclr",)},
+    )
+    frozen: bool = setting(
+        False,
+        "Keep all layers before the output as they are and train the output alone: a linear probe of pretrained "
+        "weights.",
+        "Model",
+        used_by={"objective": ("classify",)},
+        label="Frozen body",
+    )
+
     epochs: int = setting(
         10, "How often the network sees the whole training split.", "Optimiser", low=1, high=1000, live=True
     )
@@ -263,7 +291,13 @@ class TrainConfig:
         label="Early-stopping patience",
     )
     label_smoothing: float = setting(
-        0.0, "Share of the target probability that is spread over all classes.", "Optimiser", low=0, high=0.5, live=True
+        0.0,
+        "Share of the target probability that is spread over all classes.",
+        "Optimiser",
+        low=0,
+        high=0.5,
+        used_by={"objective": ("classify",)},
+        live=True,
     )
 
     learning_rate: float = setting(
@@ -395,6 +429,7 @@ class TrainConfig:
         "Augmentation",
         low=0,
         high=2,
+        used_by={"objective": ("classify",)},
         live=True,
         label="MixUp",
     )
@@ -405,6 +440,7 @@ class TrainConfig:
         "Augmentation",
         low=0,
         high=2,
+        used_by={"objective": ("classify",)},
         live=True,
         label="CutMix",
     )

@@ -28,6 +28,10 @@ class NetworkError(ValueError):
     """A file of weights is missing, damaged, or not one of this program."""
 
 
+PROJECTION = "projection."
+"""What the names of a projection's tensors start with, in a network and in its file, where they are none of PREFIX."""
+
+
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
     """Write tensors and JSON metadata to a safetensors file, which appears whole or not at all.
 
@@ -178,7 +182,9 @@ class Network:
 
 def model_tensors(model: Classifier) -> dict[str, Tensor]:
     """The weights and buffers of a model by the names they have in a file."""
-    return {PREFIX + name: tensor for name, tensor in model.state_dict().items()}
+    return {
+        name if name.startswith(PROJECTION) else PREFIX + name: tensor for name, tensor in model.state_dict().items()
+    }
 
 
 def network_metadata(

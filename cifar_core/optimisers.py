@@ -23,26 +23,27 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
 def optimiser(config: TrainConfig, model: Classifier, dtype: torch.dtype = torch.float32) -> torch.optim.Optimizer:
-    """The optimiser a run asks for; the learning rate of its groups is set anew at every step.
+    """The optimiser a run asks for, of what is not frozen; the learning rate of its groups is set anew at every step.
 
     Args:
         dtype: Of the products of matrices that need not be exact.
     """
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     shared: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
     match config.optimizer:
         case "adam":
-            return torch.optim.Adam(model.parameters(), fused=True, **shared)
+            return torch.optim.Adam(learned, fused=True, **shared)
         case "adamw":
-            return torch.optim.AdamW(model.parameters(), fused=True, **shared)
+            return torch.optim.AdamW(learned, fused=True, **shared)
         case "adagrad":
-            return torch.optim.Adagrad(model.parameters(), **shared)
+            return torch.optim.Adagrad(learned, **shared)
         case "rmsprop":
-            return RMSprop(model.parameters(), momentum=config.momentum, **shared)
+            return RMSprop(learned, momentum=config.momentum, **shared)
         case "muon":
             rule: dict[str, Any] = {"momentum": config.momentum, "nesterov": config.nesterov}
             return Muon(model, fixed_norm=config.fixed_norm, dtype=dtype, **rule, **shared)
     nesterov = config.nesterov and config.momentum > 0
-    return torch.optim.SGD(model.parameters(), momentum=config.momentum, nesterov=nesterov, fused=True, **shared)
+    return torch.optim.SGD(learned, momentum=config.momentum, nesterov=nesterov, fused=True, **shared)
 
 
 class RMSprop(torch.optim.RMSprop):
@@ -87,8 +88,9 @@ class Muon(torch.optim.Optimizer):
         self.fixed_norm = fixed_norm
         self.dtype = dtype
         head = {id(parameter) for parameter in model.head.parameters()}
-        hidden = [p for p in model.parameters() if p.ndim >= 2 and id(p) not in head]
-        others = [p for p in model.parameters() if p.ndim < 2 or id(p) in head]
+        learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        hidden = [p for p in learned if p.ndim >= 2 and id(p) not in head]
+        others = [p for p in learned if p.ndim < 2 or id(p) in head]
         groups = [{"params": hidden, "orthogonal": True}, {"params": others, "orthogonal": False}]
         defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "nesterov": nesterov}
         super().__init__([group for group in groups if group["params"]], defaults)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cifar_core.config import TrainConfig
+from cifar_core.config import BEGINS_ANEW, TrainConfig
 from cifar_core.events import (
     Boot,
     Changed,
@@ -473,7 +473,8 @@ def _check_fork(config: TrainConfig, parent: Run, checkpoint: str) -> None:
         done = len(description(parent.checkpoints()[checkpoint])["training"]["validation_losses"])
     except (LookupError, TypeError):
         raise RunError(f"The {checkpoint} checkpoint of run {parent.id} is damaged; fork from another one.") from None
-    if config.epochs <= done:
+    anew = any(getattr(config, name) != getattr(parent.config, name) for name in BEGINS_ANEW)
+    if config.epochs <= done and not anew:
         raise RunError(f"epochs must be above the {done} that the parent's weights have seen, but is {config.epochs}.")
 
 

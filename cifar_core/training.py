@@ -20,12 +20,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cifar_core.compute import Compute
-from cifar_core.config import FIELDS, TrainConfig
+from cifar_core.config import BEGINS_ANEW, FIELDS, TrainConfig
+from cifar_core.contrastive import discriminant, nt_xent, projection
 from cifar_core.datasets import DataSet
 from cifar_core.events import Changed, Epoch, Progress
 from cifar_core.models import Classifier
 from cifar_core.models.airbench import fit_whitening
-from cifar_core.networks import PREFIX, model_tensors
+from cifar_core.networks import PREFIX, PROJECTION, model_tensors
 from cifar_core.optimisers import optimiser, pulled_to_zero
 from cifar_core.schedules import learning_rate
 from cifar_core.subsets import chosen_classes, renumbered, training_indices
@@ -35,8 +36,16 @@ PROGRESS_SECONDS = 0.5
 VALIDATION_BATCH = 500
 WHITENING_IMAGES = 5000
 
+PROBE_IMAGES = 5000
+"""The most training images that the head is fitted to where it is not trained."""
+
+VALIDATION_DRAWS = -(10**6)
+"""Steps of `generator_for` from here downwards are for held-out images; those of the order of epochs end far above."""
+
 TRAINED = "trained."
 """What the names of the weights in training start with, where a running average of them is what counts."""
+
+_OF_NETWORK = (PREFIX, PROJECTION)
 
 
 class Diverged(ArithmeticError):
@@ -106,6 +115,11 @@ class Training:
         self.images = images
         self.compute = compute
         self.model = model.to(compute.device).to(memory_format=compute.memory_format)
+        if self.without_labels:
+            self.model.head.requires_grad_(False)
+            self.model.projection = projection(self.model.head.in_features).to(compute.device)
+        elif config.frozen:
+            self.model.freeze()
         fit_whitening(self.model, normalise(images.train_images[:WHITENING_IMAGES], images.mean, images.std))
         self.optimizer = optimiser(config, model, compute.dtype)
         self.average = copy.deepcopy(self.model).requires_grad_(False) if config.ema else None
@@ -129,6 +143,11 @@ class Training:
         """Of the last validation; 0 before the first."""
         self._planned = dict(planned or {})
         self._wanted: dict[str, Any] = {}
+
+    @property
+    def without_labels(self) -> bool:
+        """Whether it learns to recognise views of one image, not classes."""
+        return self.config.objective == "simclr"
 
     @property
     def judged(self) -> Classifier:
@@ -209,8 +228,12 @@ class Training:
             draws = generator_for(seed, self.step)
             # Dropout draws from the device's own generator.
             torch.manual_seed(draws.initial_seed() & 0x7FFF_FFFF)
+            if self.without_labels:
+                # Two views of each image: the first halves of the batch and of the draws, and the second.
+                chosen = chosen.repeat(2)
             batch = augment(images.train_images[chosen], Augmentation.from_config(config), draws)
-            mixed = mix(batch, images.train_labels[chosen], config.mixup, config.cutmix, draws)
+            mixup, cutmix = (0.0, 0.0) if self.without_labels else (config.mixup, config.cutmix)
+            mixed = mix(batch, images.train_labels[chosen], mixup, cutmix, draws)
             fed = mixed.images
             if config.early_size and self.step < config.early_share * config.epochs * self.steps_per_epoch:
                 fed = shrunk(fed, config.early_size)
@@ -231,12 +254,19 @@ class Training:
         rate = learning_rate(self.config, self.step, self.steps_per_epoch, self.validation_losses)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        batch = batch.contiguous(memory_format=self.compute.memory_format)
         with self.compute.autocast():
-            logits = self.model(batch.contiguous(memory_format=self.compute.memory_format))
-        # Cross-entropy in float32: its logarithms lose too much in 16 bits.
-        loss = mixed.mean(
-            lambda labels: F.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
-        )
+            outputs = self.model.project(batch) if self.without_labels else self.model(batch)
+        if self.without_labels:
+            loss, found = nt_xent(outputs, config.temperature)
+            count = len(batch) // 2
+        else:
+            # Cross-entropy in float32: its logarithms lose too much in 16 bits.
+            loss = mixed.mean(
+                lambda labels: F.cross_entropy(outputs.float(), labels, label_smoothing=config.label_smoothing)
+            )
+            found = mixed.mean(lambda labels: (outputs.argmax(1) == labels).float().mean())
+            count = len(batch)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         if config.l1 or config.clip_norm:
@@ -249,10 +279,9 @@ class Training:
         self.scaler.update()
         if self.average:
             self._take_in_average()
-        count = len(batch)
         with torch.no_grad():
             self._sums[0] += loss * count
-            self._sums[1] += mixed.mean(lambda labels: (logits.argmax(1) == labels).float().mean()) * count
+            self._sums[1] += found * count
         self._seen += count
 
     def _take_in_average(self) -> None:
@@ -285,17 +314,21 @@ class Training:
         loss = torch.zeros((), device=self.compute.device)
         hits = torch.zeros((), device=self.compute.device)
         judged = self.judged.eval()
+        size = VALIDATION_BATCH
+        if self.without_labels:
+            self._fit_head()
+            # The more views to choose from, the larger the loss; as many as in training make the two alike.
+            size = self.config.batch_size
         shown = began
-        pairs = zip(
-            images.validation_images.split(VALIDATION_BATCH),
-            images.validation_labels.split(VALIDATION_BATCH),
-            strict=True,
-        )
+        pairs = zip(images.validation_images.split(size), images.validation_labels.split(size), strict=True)
         for batch, labels in pairs:
             with torch.inference_mode(), self.compute.autocast():
                 ready = normalise(batch, images.mean, images.std)
                 logits = judged(ready.contiguous(memory_format=self.compute.memory_format)).float()
-                loss += F.cross_entropy(logits, labels, reduction="sum")
+                if self.without_labels:
+                    loss += self._contrast(batch, done) * len(labels)
+                else:
+                    loss += F.cross_entropy(logits, labels, reduction="sum")
                 hits += (logits.argmax(1) == labels).sum()
             done += len(labels)
             now = time.perf_counter()
@@ -333,6 +366,42 @@ class Training:
             seconds_left=progress.seconds_left or 0.0,
             best=best,
         )
+
+    @torch.inference_mode()
+    def _fit_head(self) -> None:
+        """Set the head, which learning without labels leaves alone, to the best linear classifier of the features."""
+        images, judged = self.images, self.judged
+        count = len(images.train_labels)
+        # Evenly spread, as a folder's images are sorted by class.
+        chosen = torch.linspace(0, count - 1, min(count, PROBE_IMAGES), dtype=torch.float64).long()
+        chosen = chosen.to(self.compute.device)
+        parts = []
+        for part in chosen.split(VALIDATION_BATCH):
+            ready = normalise(images.train_images[part], images.mean, images.std)
+            with self.compute.autocast():
+                maps = judged.feature_maps(ready.contiguous(memory_format=self.compute.memory_format))
+                parts.append(judged.embed(maps).float())
+        features = torch.cat(parts)
+        if not features.isfinite().all():
+            return  # The validation loss will say it.
+        weight, bias = discriminant(features, images.train_labels[chosen], judged.head.out_features)
+        # Of the weights in training too, or the running average would move away from it.
+        for model in (self.model, judged):
+            model.head.weight.copy_(weight)
+            model.head.bias.copy_(bias)
+
+    def _contrast(self, batch: Tensor, place: int) -> Tensor:
+        """The loss of held-out images without labels; each is augmented alike at every validation.
+
+        Args:
+            place: Of the first one among the held-out images.
+        """
+        images, config = self.images, self.config
+        draws = generator_for(config.seed, VALIDATION_DRAWS - place)
+        views = augment(batch.repeat(2, 1, 1, 1), Augmentation.from_config(config), draws)
+        ready = normalise(views, images.mean, images.std)
+        projected = self.judged.project(ready.contiguous(memory_format=self.compute.memory_format))
+        return nt_xent(projected, config.temperature)[0]
 
     def _progress(
         self,
@@ -396,12 +465,21 @@ class Training:
         """Go on from a `state` of another run with the settings of this one.
 
         The weights, the epochs done and the validation losses are the other run's; what the optimiser remembers too,
-        where it is the same optimiser.
+        where it is the same optimiser. With another one of the settings of `BEGINS_ANEW` only the weights are, and with
+        another objective those before the head.
 
         Raises:
             ValueError: The state is of another model.
         """
         config, steps_per_epoch = self.config, self.steps_per_epoch
+        before = counters.get("config", {})
+        changed = {name for name in BEGINS_ANEW if before.get(name, FIELDS[name].default) != getattr(config, name)}
+        if changed:
+            self._take_weights(tensors, with_head="objective" not in changed)
+            return
+        # A parent without a running average has its weights once.
+        once = {TRAINED + name.removeprefix(PREFIX): t for name, t in tensors.items() if name.startswith(_OF_NETWORK)}
+        tensors = once | tensors
         try:
             self.restore(tensors, {**counters, "config": dataclasses.asdict(config)})
         except ValueError:
@@ -413,6 +491,19 @@ class Training:
         self._sums.zero_()
         self._seen, self._epoch_seconds = 0, 0.0
         self.best_accuracy = -1.0
+
+    def _take_weights(self, tensors: dict[str, Tensor], with_head: bool) -> None:
+        weights = {name: tensor for name, tensor in tensors.items() if name.startswith(PREFIX)}
+        if not with_head:
+            weights = {name: tensor for name, tensor in weights.items() if not name.startswith(PREFIX + "head.")}
+        for model in {self.model, self.judged}:
+            try:
+                # What is not taken stays as it began.
+                _load(model, model_tensors(model) | weights, PREFIX)
+            except RuntimeError as error:
+                raise ValueError(
+                    "The checkpoint does not fit the settings of the run: its weights are of another model."
+                ) from error
 
     def restore(self, tensors: dict[str, Tensor], counters: dict[str, Any]) -> None:
         """Go on from a `state`.
@@ -428,8 +519,7 @@ class Training:
             self._put_in_force()
             pairs = [(self.judged, PREFIX)] + ([(self.model, TRAINED)] if self.average else [])
             for model, prefix in pairs:
-                kept = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-                model.load_state_dict(kept)
+                _load(model, tensors, prefix)
             parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
             remembered: dict[int, dict[str, Tensor]] = {}
             for name, tensor in tensors.items():
@@ -457,3 +547,11 @@ class Training:
             else:
                 why = f"it has no {error}" if isinstance(error, LookupError) else f"{error}"
             raise ValueError(f"The checkpoint does not fit the settings of the run: {why}.") from error
+
+
+def _load(model: Classifier, tensors: Mapping[str, Tensor], prefix: str) -> None:
+    """Fill a model from tensors named with a prefix; those of its projection have none in a file of a network."""
+    names = {name: name.removeprefix(prefix) for name in tensors if name.startswith(prefix)}
+    if prefix == PREFIX:
+        names |= {name: name for name in tensors if name.startswith(PROJECTION)}
+    model.load_state_dict({name: tensors[kept] for kept, name in names.items()})

@@ -90,7 +90,16 @@ CHOICES = [name for name in FIELDS if FIELDS[name].metadata["choices"]]
 
 
 def test_the_choices_that_there_are() -> None:
-    assert CHOICES == ["normalisation", "model", "initialisation", "optimizer", "schedule", "device", "precision"]
+    assert CHOICES == [
+        "normalisation",
+        "model",
+        "initialisation",
+        "objective",
+        "optimizer",
+        "schedule",
+        "device",
+        "precision",
+    ]
 
 
 @pytest.mark.parametrize("name", CHOICES)
@@ -271,6 +280,9 @@ def test_every_setting_says_what_it_is_for(name: str) -> None:
         ("decay", {"schedule": "exponential"}, {"schedule": "step"}),
         ("step_epochs", {"schedule": "step"}, {"schedule": "plateau"}),
         ("patience", {"schedule": "plateau"}, {"schedule": "step"}),
+        ("temperature", {"objective": "simclr"}, {"objective": "classify"}),
+        ("frozen", {"objective": "classify"}, {"objective": "simclr"}),
+        ("mixup", {"objective": "classify"}, {"objective": "simclr"}),
         ("fold", {"folds": 2}, {"folds": 0}),
         ("validation_fraction", {"folds": 0}, {"folds": 5}),
     ],

@@ -55,7 +55,10 @@ class Classifier(nn.Module):
         self.body = body
         self.embedding = embedding
         self.head = head
+        self.projection: nn.Module | None = None
+        """From features to what is compared while learning without labels; no part of a network in use."""
         self._dropout = 0.0
+        self._frozen = False
 
     def feature_maps(self, images: Tensor) -> Tensor:
         """The last feature maps.
@@ -82,6 +85,25 @@ class Classifier(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, K) of images (B, 3, H, W)."""
         return self.head(self.embed(self.feature_maps(images)))
+
+    def project(self, images: Tensor) -> Tensor:
+        """Projected features (B, P) of images (B, 3, H, W), for a network that has a projection."""
+        assert self.projection is not None
+        return self.projection(self.embed(self.feature_maps(images)))
+
+    def freeze(self) -> None:
+        """Train the head alone from now on: the body gets no gradients, and its norms keep their statistics."""
+        self._frozen = True
+        self.body.requires_grad_(False)
+        self.embedding.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Classifier:
+        """Training mode or not; a frozen body is always in eval mode."""
+        super().train(mode)
+        if self._frozen:
+            self.body.eval()
+        return self
 
     @property
     def layers(self) -> tuple[str, ...]:

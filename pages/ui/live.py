@@ -40,8 +40,15 @@ def _watch(path: str, was_alive: bool, had_started: bool) -> None:
         return
     _controls(run)
     _say_how_it_stands(run)
-    _figures(run, settings.epochs)
+    _figures(run, settings)
     _curves(run)
+    if settings.objective == "simclr":
+        st.caption(
+            "This run learns without labels (SimCLR). Its loss is that of recognising two augmented views of one image "
+            "among those of its batch; training accuracy is the share of views that are recognised. Validation "
+            "accuracy is that of a linear classifier fitted to the features of training images after each epoch. Fork "
+            "it with the objective Classify: with a frozen body for a linear probe, else for fine-tuning."
+        )
     if run.alive:
         _steering(run, settings)
     elif run.state in ("finished", "stopped"):
@@ -106,7 +113,8 @@ def _say_how_it_stands(run: Run) -> None:
         st.caption(ui.plain(end.message))
 
 
-def _figures(run: Run, epochs: int) -> None:
+def _figures(run: Run, settings: TrainConfig) -> None:
+    epochs = settings.epochs
     latest, best, state = run.latest, run.best, run.state
     if latest is None:
         return
@@ -121,7 +129,8 @@ def _figures(run: Run, epochs: int) -> None:
             "Best validation accuracy",
             f"{best.validation_accuracy:.1%}" if best else "–",
             help=f"Share {held_out} that is classified correctly, at the best epoch"
-            + (f" ({best.epoch})." if best else "."),
+            + (f" ({best.epoch})" if best else "")
+            + (", by a linear classifier fitted to the features." if settings.objective == "simclr" else "."),
         )
         st.metric("Images per second", f"{latest.images_per_second:,.0f}", help="Training images, validation excluded.")
         st.metric("Time left", left, help="At the present pace, validation included.")

@@ -31,7 +31,7 @@ def beginning(run: Run | None) -> tuple[Run | None, str]:
         format_func=lambda name: names[name],
         key=f"beginning-{run.id}",
         help="A fork goes on from the weights of the run shown here, with settings of its own; its epochs count those "
-        "of its parent.",
+        "of its parent, unless it has another objective or freezes other layers.",
     )
     return (run, chosen) if chosen in run.checkpoints() else (None, "last")
 
@@ -152,7 +152,7 @@ def _fill_in(config: TrainConfig, source: str) -> None:
 
 def spoken(choice: str) -> str:
     """The name of a choice as people write it."""
-    names = {"adamw": "AdamW", "rmsprop": "RMSprop", "one_cycle": "One-cycle"}
+    names = {"adamw": "AdamW", "rmsprop": "RMSprop", "simclr": "SimCLR", "one_cycle": "One-cycle"}
     return names.get(choice, choice.upper() if choice in ("sgd", "cpu", "cuda", "mps") else choice.capitalize())
 
 
