@@ -99,6 +99,33 @@ class Epoch(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Inspected(Event):
+    """What the network looked like at the end of an epoch; see `cifar_core.watching` for how each figure is made."""
+
+    kind: ClassVar[str] = "inspected"
+    epoch: int
+    step: int
+    class_accuracy: list[float | None]
+    """Of the validation images of each class; None for a class that has none."""
+    layers: list[dict[str, Any]]
+    """Of each layer with weights `name`, `weight_norm` and `gradient_norm` (None where there was no gradient), and of
+    some also `weights` and `gradients`: a histogram with `low`, `high` and `counts` of bins of equal width."""
+    dead: list[dict[str, Any]]
+    """Of each layer that can switch units off `name`, `rule`, `units` and `dead`, numbers of units."""
+    samples: list[dict[str, Any]]
+    """Of a few validation images, always the same, `index` in the training split, `label`, `predicted` and
+    `probability`."""
+    seconds: dict[str, float]
+    """Training seconds of this epoch that went into `data`, `forward`, `backward` and `step`."""
+    timed_steps: int
+    """Of how many steps these are; where steps overlap, only some are timed."""
+    memory: int
+    """Most bytes the process has held in main memory so far."""
+    device_memory: int | None
+    """Most bytes it has held on the device so far; None where that is the same memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Changed(Event):
     """Settings that were changed while the run trained; in force from this step on."""
 
@@ -151,7 +178,20 @@ class TaskProgress(Event):
 
 _KINDS: dict[str, type[Event]] = {
     event.kind: event
-    for event in (Boot, Waiting, Start, Progress, Epoch, Changed, Refused, Paused, Resumed, End, TaskProgress)
+    for event in (
+        Boot,
+        Waiting,
+        Start,
+        Progress,
+        Epoch,
+        Inspected,
+        Changed,
+        Refused,
+        Paused,
+        Resumed,
+        End,
+        TaskProgress,
+    )
 }
 
 
@@ -185,4 +225,8 @@ def duration(seconds: float) -> str:
 
 
 def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_finite(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

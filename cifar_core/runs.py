@@ -28,6 +28,7 @@ from cifar_core.events import (
     End,
     Epoch,
     Event,
+    Inspected,
     Paused,
     Progress,
     Resumed,
@@ -364,6 +365,19 @@ class Run(WorkFolder):
                     "whole_epoch": whole,
                 }
         return [rows[epoch] for epoch in sorted(rows)]
+
+    def inspections(self) -> list[Inspected]:
+        """What the network looked like after each epoch, in order; a fork's begin with its parent's."""
+        looks: dict[int, Inspected] = {}
+        if self.parent and ID_PATTERN.fullmatch(self.parent[0]):
+            looks = {look.epoch: look for look in Run(self.path.parent / self.parent[0]).inspections()}
+        for event in self.events():
+            if isinstance(event, Start):
+                # As in `history`.
+                looks = {epoch: look for epoch, look in looks.items() if epoch <= event.step / event.steps_per_epoch}
+            elif isinstance(event, Inspected):
+                looks[event.epoch] = event
+        return [looks[epoch] for epoch in sorted(looks)]
 
     def checkpoints(self) -> dict[str, Path]:
         """The files of weights that are there, the one to use by default first.

@@ -10,7 +10,7 @@ import copy
 import dataclasses
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +19,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cifar_core import watching
 from cifar_core.compute import Compute
 from cifar_core.config import BEGINS_ANEW, FIELDS, TrainConfig
 from cifar_core.contrastive import discriminant, nt_xent, projection
 from cifar_core.datasets import DataSet
-from cifar_core.events import Changed, Epoch, Progress
+from cifar_core.events import Changed, Epoch, Inspected, Progress
 from cifar_core.models import Classifier
 from cifar_core.models.airbench import fit_whitening
 from cifar_core.networks import PREFIX, PROJECTION, model_tensors
@@ -66,6 +67,8 @@ class Material:
     validation_labels: Tensor
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    validation_indices: Sequence[int] | None = None
+    """Of the validation images in the training split, where they are of one."""
 
 
 def material(config: TrainConfig, data: DataSet, device: torch.device) -> Material:
@@ -92,6 +95,7 @@ def material(config: TrainConfig, data: DataSet, device: torch.device) -> Materi
         on_device(labels, held_out),
         mean,
         std,
+        held_out.tolist(),
     )
 
 
@@ -141,6 +145,9 @@ class Training:
         """Training seconds of this epoch so far."""
         self._validation_seconds = 0.0
         """Of the last validation; 0 before the first."""
+        self._stopwatch = watching.Stopwatch(compute.device)
+        self._gradient_scale = 1.0
+        """Of the gradients as the last step of an epoch leaves them."""
         self._planned = dict(planned or {})
         self._wanted: dict[str, Any] = {}
 
@@ -196,7 +203,7 @@ class Training:
             if "nesterov" in group:
                 group["nesterov"] = self.config.nesterov and self.config.momentum > 0
 
-    def events(self) -> Iterator[Progress | Epoch | Changed]:
+    def events(self) -> Iterator[Progress | Epoch | Inspected | Changed]:
         """Train to the last epoch, yielding a sign of life about twice a second and a summary after each epoch.
 
         The caller stops by not asking for the next event, and pauses by asking later: time between two events is not
@@ -224,6 +231,7 @@ class Training:
             away = time.perf_counter()
             yield from self._changes()
             since += time.perf_counter() - away
+            self._stopwatch.begin(self.step % self.steps_per_epoch)
             config = self.config
             draws = generator_for(seed, self.step)
             # Dropout draws from the device's own generator.
@@ -237,7 +245,9 @@ class Training:
             fed = mixed.images
             if config.early_size and self.step < config.early_share * config.epochs * self.steps_per_epoch:
                 fed = shrunk(fed, config.early_size)
-            self._learn(normalise(fed, images.mean, images.std), mixed)
+            fed = normalise(fed, images.mean, images.std)
+            self._stopwatch.lap("data")
+            self._learn(fed, mixed)
             self.step += 1
             elapsed = time.perf_counter() - since
             if elapsed >= PROGRESS_SECONDS or self.step == 1:
@@ -267,8 +277,10 @@ class Training:
             )
             found = mixed.mean(lambda labels: (outputs.argmax(1) == labels).float().mean())
             count = len(batch)
+        self._stopwatch.lap("forward")
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
+        self._stopwatch.lap("backward")
         if config.l1 or config.clip_norm:
             self.scaler.unscale_(self.optimizer)
         if config.l1:
@@ -276,6 +288,10 @@ class Training:
         if config.clip_norm:
             nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
         self.scaler.step(self.optimizer)
+        if self.scaler.is_enabled() and (self.step + 1) % self.steps_per_epoch == 0:
+            # Fused optimisers take scaled gradients and leave them so.
+            kept = getattr(self.optimizer, "_step_supports_amp_scaling", False) and not (config.l1 or config.clip_norm)
+            self._gradient_scale = self.scaler.get_scale() if kept else 1.0
         self.scaler.update()
         if self.average:
             self._take_in_average()
@@ -283,6 +299,7 @@ class Training:
             self._sums[0] += loss * count
             self._sums[1] += found * count
         self._seen += count
+        self._stopwatch.lap("step")
 
     def _take_in_average(self) -> None:
         """Move the running average towards the weights; at first quickly, as it begins with untrained ones."""
@@ -305,14 +322,14 @@ class Training:
             )
         return loss, hits, self._seen
 
-    def _validate(self) -> Iterator[Progress | Epoch]:
+    def _validate(self) -> Iterator[Progress | Epoch | Inspected]:
         images = self.images
         train_loss, train_accuracy, seen = self._totals()
         train_loss, train_accuracy, speed = train_loss / seen, train_accuracy / seen, seen / self._epoch_seconds
         done, count = 0, len(images.validation_labels)
         began, away = time.perf_counter(), 0.0
         loss = torch.zeros((), device=self.compute.device)
-        hits = torch.zeros((), device=self.compute.device)
+        predicted = []
         judged = self.judged.eval()
         size = VALIDATION_BATCH
         if self.without_labels:
@@ -329,7 +346,7 @@ class Training:
                     loss += self._contrast(batch, done) * len(labels)
                 else:
                     loss += F.cross_entropy(logits, labels, reduction="sum")
-                hits += (logits.argmax(1) == labels).sum()
+                predicted.append(logits.argmax(1))
             done += len(labels)
             now = time.perf_counter()
             if now - shown >= PROGRESS_SECONDS:
@@ -338,7 +355,9 @@ class Training:
                 yield self._progress("validation", train_loss, train_accuracy, speed, spent + left, left)
                 shown = time.perf_counter()
                 away += shown - now
-        validation_loss, validation_accuracy = loss.item() / count, hits.item() / count
+        predictions = torch.cat(predicted)
+        validation_loss = loss.item() / count
+        validation_accuracy = (predictions == images.validation_labels).sum().item() / count
         if not math.isfinite(validation_loss):
             # The last step spoilt the weights; the training loss was computed before it.
             raise Diverged(
@@ -346,12 +365,15 @@ class Training:
                 f"Try a learning rate below {self.config.learning_rate:g}."
             )
         self._validation_seconds = time.perf_counter() - began - away
+        # Before what the epoch comes to, so that a worker that dies in between repeats both.
+        yield self._inspected(predictions)
         self.validation_losses.append(validation_loss)
         best = validation_accuracy > self.best_accuracy
         self.best_accuracy = max(self.best_accuracy, validation_accuracy)
         self.seconds += self._epoch_seconds
         self._sums.zero_()
         self._seen, self._epoch_seconds = 0, 0.0
+        self._stopwatch.reset()
         progress = self._progress("training", train_loss, train_accuracy, speed)
         yield Epoch(
             epoch=round(self.epoch),
@@ -402,6 +424,29 @@ class Training:
         ready = normalise(views, images.mean, images.std)
         projected = self.judged.project(ready.contiguous(memory_format=self.compute.memory_format))
         return nt_xent(projected, config.temperature)[0]
+
+    def _inspected(self, predictions: Tensor) -> Inspected:
+        """A look at the network that has just been validated, and at the last step's gradients if they are there."""
+        images, labels = self.images, self.images.validation_labels.cpu()
+        shown = watching.sample_positions(labels)
+        probed = shown + watching.spread(range(len(labels)), watching.PROBED)
+        positions = torch.tensor(probed, device=self.compute.device).split(watching.PROBE_BATCH)
+        batches = (normalise(images.validation_images[chosen], images.mean, images.std) for chosen in positions)
+        probabilities, dead = watching.probe(self.judged.eval(), batches, self.compute)
+        numbers = images.validation_indices or range(len(labels))
+        memory, device_memory = watching.memory(self.compute.device)
+        return Inspected(
+            epoch=round(self.epoch),
+            step=self.step,
+            class_accuracy=watching.class_accuracy(predictions, labels, self.model.head.out_features),
+            layers=watching.layer_rows(self.model, self._gradient_scale),
+            dead=dead,
+            samples=watching.sample_rows(probabilities[: len(shown)], labels[shown], [numbers[i] for i in shown]),
+            seconds={part: round(seconds, 4) for part, seconds in self._stopwatch.seconds.items()},
+            timed_steps=self._stopwatch.timed_steps,
+            memory=memory,
+            device_memory=device_memory,
+        )
 
     def _progress(
         self,
