@@ -56,13 +56,15 @@ class Evidence:
 
     @property
     def chance_loss(self) -> float:
-        """Cross-entropy of saying every class is equally probable, with smoothed labels too."""
+        """Cross-entropy of saying every class, or without labels every view, is equally probable."""
+        if self.config.objective == "simclr":
+            return math.log(2 * self.config.batch_size - 1)
         return math.log(max(len(self.classes), 2))
 
     @property
     def mixes(self) -> bool:
-        """Whether training images are blends, whose loss and accuracy say little about single images."""
-        return bool(self.config.mixup or self.config.cutmix)
+        """Whether it trains on blends or views, whose loss and accuracy say little about single images."""
+        return bool(self.config.mixup or self.config.cutmix) or self.config.objective == "simclr"
 
 
 def advise(

@@ -492,6 +492,13 @@ class TrainConfig:
         "Machine",
         choices=("auto", "float32", "bfloat16", "float16"),
     )
+    tensorboard: bool = setting(
+        False,
+        "Write files for TensorBoard too, in the folder `tensorboard` of the run: loss, accuracy, learning rate, "
+        "images per second and the filters of the first layer after each epoch.",
+        "Machine",
+        label="TensorBoard files",
+    )
 
     def __post_init__(self) -> None:
         for name, wanted in FIELD_TYPES.items():

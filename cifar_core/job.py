@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cifar_core.board import Board
 from cifar_core.config import TrainConfig
 from cifar_core.events import (
     Boot,
@@ -374,6 +375,7 @@ def _steered(run: Run, training: Training, data: DataSet) -> Iterator[Event]:
     """Train, keep checkpoints, and do what is asked through the run's control folder."""
     kept = training.step
     said = 0.0
+    board = Board(run.path / "tensorboard", training.step) if training.config.tensorboard else None
     yield from _change(run, training)
     for event in training.events():
         # A long run says less often how far it is, or its log would be slow to read in the end.
@@ -382,6 +384,8 @@ def _steered(run: Run, training: Training, data: DataSet) -> Iterator[Event]:
             yield _said(run, event)
             said = time.monotonic()
         if isinstance(event, Epoch):
+            if board:
+                board.write(event, training.judged.state_dict())
             # After its event: a worker that dies in between repeats the epoch and says the same again.
             if event.best:
                 _keep(run, training, data, "best")

@@ -24,6 +24,7 @@ WITHOUT_TORCH = (
     "schedules",
     "subsets",
     "coach",
+    "board",
     "sources",
     "datasets",
     "photos",

@@ -13,7 +13,7 @@ from cifar_core.config import FIELDS, TrainConfig, label
 from cifar_core.events import Changed, Epoch, Refused, TaskProgress, duration
 from cifar_core.runs import Run, RunError
 from pages import ui
-from pages.ui import charts
+from pages.ui import charts, insight
 from pages.ui import settings as form
 
 TICK_SECONDS = 1.0
@@ -49,6 +49,7 @@ def _watch(path: str, was_alive: bool, had_started: bool) -> None:
             "accuracy is that of a linear classifier fitted to the features of training images after each epoch. Fork "
             "it with the objective Classify: with a frozen body for a linear probe, else for fine-tuning."
         )
+    insight.show(run)
     if run.alive:
         _steering(run, settings)
     elif run.state in ("finished", "stopped"):
