@@ -27,7 +27,7 @@ def texts(app: Any) -> str:
 
 
 def charts_of(app: Any) -> list[dict[str, Any]]:
-    return [json.loads(chart.proto.spec) for chart in app.get("arrow_vega_lite_chart")]
+    return [json.loads(chart.proto.spec) for chart in app.get("vega_lite_chart")]
 
 
 def titles(app: Any) -> set[str]:
