@@ -29,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 it could not be done (one sentence on standard error), 2 the command is not understood.
     """
+    job.share_cores()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # Names of classes and files may hold what the console's encoding has no sign for.

@@ -56,6 +56,10 @@ CURVE_POINTS = 2000
 
 NO_DATA = "The run names no data set; give its path with --data or choose one on the Data page."
 
+SPINS = "1000"
+"""How often a thread of GNU's OpenMP looks for work before it sleeps. By default it looks for milliseconds, which takes
+the core from the thread that it waits for wherever something else runs too: a training then crawls."""
+
 EXIT_SECONDS = 10.0
 """How long a worker that has said its last word may take to exit."""
 
@@ -655,8 +659,14 @@ def stop_on_signals(folder: WorkFolder) -> None:
         signal.signal(number, stop)
 
 
+def share_cores() -> None:
+    """Let threads of this process give way to other programs while they wait; to be called before torch is imported."""
+    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
+
+
 def main() -> None:
     """The worker: `python -m cifar_core.job FOLDER CACHE LOCK`."""
+    share_cores()
     folder, cache, lock = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     # The lock must end with this process, not with a child of it.
     os.set_inheritable(lock, False)

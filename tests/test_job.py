@@ -901,3 +901,13 @@ def test_time_left_follows_from_the_pace_of_the_part_under_way(monkeypatch: pyte
     said = list(job._timed(iter([first, *rest])))
     assert [event.seconds_left for event in said[:1]] == [None]
     assert [(event.done, event.total, event.what) for event in said] == parts
+
+
+def test_threads_of_a_worker_give_way_while_they_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a training on all cores crawls as soon as anything else runs beside it; who sets it himself keeps that."""
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    job.share_cores()
+    assert 0 < int(os.environ["GOMP_SPINCOUNT"]) < 100_000
+    monkeypatch.setenv("GOMP_SPINCOUNT", "5")
+    job.share_cores()
+    assert os.environ["GOMP_SPINCOUNT"] == "5"
