@@ -14,13 +14,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from cifar_core import job
+from cifar_core import job, queues
 from cifar_core.config import FIELD_TYPES, FIELDS, RECIPES, TrainConfig
-from cifar_core.events import End, Epoch, Event, Progress, Start, TaskProgress, Waiting, duration
-from cifar_core.runs import Held, Run, RunError, WorkFolder, find_run
+from cifar_core.events import End, Epoch, Event, Progress, Start, TaskProgress, Waiting, duration, size
+from cifar_core.runs import Held, Run, RunError, WorkFolder, find_run, list_runs
 
 ANSWER_SECONDS = 30.0
 """How long a stop, pause or resume waits for the worker's answer: a long training step may come first."""
+
+ACTIONS = ("rename", "note", "star", "unstar", "archive", "unarchive", "delete", *queues.MOVES)
+"""What `runs` can do with one."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -112,6 +115,18 @@ def _parser() -> argparse.ArgumentParser:
         ("resume", _resume, "Go on with a run that is paused, stopped or was interrupted."),
     ):
         _add_run(_command(commands, name, command, says))
+
+    runs = _command(
+        commands, "runs", _runs, "List the runs; name, star, archive or delete one, or move it in its queue."
+    )
+    runs.add_argument(
+        "action", nargs="?", default="list", choices=("list", *ACTIONS), help="what to do (default: list)"
+    )
+    runs.add_argument("run", nargs="?", metavar="RUN", help="a run's folder or id")
+    runs.add_argument("words", nargs="*", metavar="WORD", help="the name of rename, the text of note; none removes it")
+    runs.add_argument("--runs", type=Path, default=job.RUNS, metavar="DIR", help="where runs are kept (default: runs)")
+    runs.add_argument("--all", action="store_true", help="list archived runs too")
+    runs.add_argument("--yes", action="store_true", help="delete without asking")
     return parser
 
 
@@ -470,6 +485,88 @@ def _resume(options: argparse.Namespace) -> int:
         raise RunError(f"Run {run.id} has finished; there is nothing to go on with.")
     job.launch(run, options.cache)
     return _report(run, options, _resumed(run))
+
+
+def _runs(options: argparse.Namespace) -> int:
+    if options.action == "list":
+        return _list_runs(options)
+    if options.run is None:
+        raise RunError(f"Name the run to {options.action}, e.g. python -m cifar_core runs {options.action} RUN.")
+    if options.words and options.action not in ("rename", "note"):
+        raise RunError(f"{options.action} takes one run and nothing else, but {options.words[0]!r} follows it.")
+    run = _find(options)
+    match options.action:
+        case "rename":
+            run.describe(name=" ".join(options.words))
+        case "note":
+            run.describe(note=" ".join(options.words))
+        case "star" | "unstar":
+            run.describe(starred=options.action == "star")
+        case "archive" | "unarchive":
+            run.describe(archived=options.action == "archive")
+        case "delete":
+            if not options.yes and not _agreed(f"Delete run {run.id} with its weights for ever?"):
+                raise RunError(f"Run {run.id} is kept; to delete it without being asked, add --yes.")
+            run.delete()
+            print(json.dumps({"run": run.id, "deleted": True}) if options.json else f"Run {run.id} is deleted.")
+            return 0
+        case move:
+            queues.move(run, move)
+    print(json.dumps(_run_facts(run)) if options.json else f"Run {run.id}: {_told_about(run)}.")
+    return 0
+
+
+def _agreed(question: str) -> bool:
+    if not sys.stdin.isatty():
+        return False
+    print(f"{question} [y/N] ", end="", flush=True, file=sys.stderr)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _list_runs(options: argparse.Namespace) -> int:
+    runs = [run for run in list_runs(options.runs.resolve()) if options.all or not run.about.archived]
+    if options.json:
+        print(json.dumps({"runs": [_run_facts(run) for run in runs]}))
+        return 0
+    for run in runs:
+        best = run.best
+        accuracy = f"{best.validation_accuracy:7.2%}" if best else "      –"
+        print(
+            f"{run.id:{max(len(other.id) for other in runs)}}  {run.state:11}  {accuracy}  {_told_about(run)}".rstrip()
+        )
+    total = sum(run.disk_use().total for run in runs)
+    print(f"{len(runs)} run{'s' if len(runs) != 1 else ''}, {size(total)}")
+    return 0
+
+
+def _run_facts(run: Run) -> dict[str, Any]:
+    best, latest, parent, waits = run.best, run.latest, run.parent, queues.waiting_for(run)
+    return {
+        "run": run.id,
+        "state": run.state,
+        "name": run.about.name,
+        "note": run.about.note,
+        "starred": run.about.starred,
+        "archived": run.about.archived,
+        "parent": parent and parent[0],
+        "epochs": latest.epoch if latest else 0,
+        "best_validation_accuracy": best and best.validation_accuracy,
+        "checkpoints": list(run.checkpoints()),
+        "bytes": run.disk_use().total,
+        "waits_for": waits,
+        "place": waits and [other.id for other in queues.queue(run.path.parent, waits)].index(run.id) + 1,
+    }
+
+
+def _told_about(run: Run) -> str:
+    """Name, star, archive and place in the queue, in words."""
+    about, waits = run.about, queues.waiting_for(run)
+    said = [repr(about.name) if about.name else "", "starred" if about.starred else ""]
+    said += ["archived" if about.archived else "", about.note]
+    if waits:
+        line = [other.id for other in queues.queue(run.path.parent, waits)]
+        said.append(f"number {line.index(run.id) + 1} of {len(line)} that wait for {waits}")
+    return ", ".join(filter(None, said)) or "no name, no star"
 
 
 def _resumed(run: Run) -> bool:

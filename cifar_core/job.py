@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,8 @@ from cifar_core.events import (
     TaskProgress,
     Waiting,
 )
-from cifar_core.runs import Held, Run, RunError, WorkFolder, create_run, kept_epochs, list_runs, read_json, write_whole
+from cifar_core.queues import device_folder, is_next, keep_place
+from cifar_core.runs import Held, Run, RunError, WorkFolder, create_run, kept_epochs, read_json, repeat_run, write_whole
 
 if TYPE_CHECKING:
     from cifar_core.compute import Compute
@@ -81,6 +82,17 @@ def start_run(
     run = new_run(config, runs, cache, changes, parent, checkpoint)
     launch(run, cache)
     return run
+
+
+def repeat(run: Run, runs: Path, cache: Path) -> Run:
+    """Make a run that does again what another one has done (see `repeat_run`), and set a process to work on it.
+
+    Raises:
+        RunError: As `start_run`, or a fork of an older version did not keep what it began with.
+    """
+    again = repeat_run(run, runs)
+    launch(again, cache)
+    return again
 
 
 def new_run(
@@ -220,6 +232,13 @@ def device_task(data: Path) -> tuple[WorkFolder, dict[str, Any]]:
     return WorkFolder(folder), {"task": "device"}
 
 
+def known_device(cache: Path) -> str | None:
+    """What this machine computes on by itself, as far as somebody has found out; without torch."""
+    folder, _ = device_task(cache.parent)
+    answer = read_json(folder.path / "device.json") or {}
+    return answer.get("device")
+
+
 def _identity(run: Run, checkpoint: str, info: DataInfo, *more: Any) -> str:
     file = run.checkpoints()[checkpoint].stat()
     parts = (checkpoint, file.st_mtime_ns, file.st_size, info.fingerprint, *more)
@@ -261,24 +280,27 @@ def _failure(folder: WorkFolder, error: Exception) -> End:
 def _train(run: Run, cache: Path) -> Iterator[Event]:
     config = run.config
     before = run.start
-
-    import torch
-
-    from cifar_core.compute import choose
-    from cifar_core.subsets import chosen_classes
-
-    # A run goes on as it began, even where another choice would be made today.
-    compute = choose(before.device, before.precision) if before else choose(config.device, config.precision)
     with ExitStack() as stack:
-        said_waiting = False
-        while not _take_device(run, compute.device.type, stack):
-            if run.requested("stop"):
+        # Where it can be known without torch, it is waited for without the half gigabyte that torch takes.
+        device = before.device if before else known_device(cache) if config.device == "auto" else config.device
+        while True:
+            if device and not (yield from _awaited(run, device, stack)):
                 yield _said(run, End(outcome="stopped", message="Stopped before it began."))
                 return
-            if not said_waiting:
-                yield _said(run, Waiting(device=compute.device.type))
-                said_waiting = True
-            time.sleep(POLL_SECONDS)
+            from cifar_core.compute import choose
+
+            # A run goes on as it began, even where another choice would be made today.
+            compute = choose(before.device, before.precision) if before else choose(config.device, config.precision)
+            if compute.device.type == device:
+                break
+            if device is None and config.precision == "auto":
+                _keep_device(device_task(cache.parent)[0], compute)
+            stack.close()
+            device = compute.device.type
+
+        import torch
+
+        from cifar_core.subsets import chosen_classes
 
         for progress in _prepared(config.data, cache):
             yield _said(run, progress)
@@ -306,24 +328,31 @@ def _train(run: Run, cache: Path) -> Iterator[Event]:
         yield from _steered(run, training, data)
 
 
-def _take_device(run: Run, device: str, stack: ExitStack) -> bool:
-    """Whether this run may compute now: the device is free and no older run waits for it."""
-    older = (other for other in list_runs(run.path.parent) if other.id < run.id)
-    if any(_waits_for(device, other) for other in older):
-        return False
-    folder = run.path.parent / ".devices" / device
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        stack.enter_context(WorkFolder(folder).held())
-    except Held:
-        return False
+def _awaited(run: Run, device: str, stack: ExitStack) -> Generator[Event, None, bool]:
+    """Wait until the device is free and it is this run's turn; False where it is stopped before."""
+    said_waiting = False
+    while not _take_device(run, device, stack):
+        if run.requested("stop"):
+            return False
+        if not said_waiting:
+            yield _said(run, Waiting(device=device))
+            said_waiting = True
+        time.sleep(POLL_SECONDS)
     return True
 
 
-def _waits_for(device: str, run: Run) -> bool:
-    if run.state != "waiting":
+def _take_device(run: Run, device: str, stack: ExitStack) -> bool:
+    """Whether this run may compute now: the device is free and no run that waits for it comes first."""
+    keep_place(run)
+    folder = device_folder(run.path.parent, device)
+    # The queue is only looked at when it matters, as that takes a look at every run.
+    if folder.alive or not is_next(run, device):
         return False
-    return any(isinstance(event, Waiting) and event.device == device for event in reversed(run.events()))
+    try:
+        stack.enter_context(folder.held())
+    except Held:
+        return False
+    return True
 
 
 def _prepared(source: str, cache: Path) -> Iterator[TaskProgress]:
@@ -625,8 +654,13 @@ def _device(folder: WorkFolder, cache: Path) -> Iterator[TaskProgress]:
 
     from cifar_core.compute import choose
 
-    compute = choose()
+    _keep_device(folder, choose())
+
+
+def _keep_device(folder: WorkFolder, compute: Compute) -> None:
+    """Write down what an automatic choice came to."""
     answer = {
+        "device": compute.device.type,
         "name": compute.describe(),
         "reason": compute.reason,
         "torch": importlib.metadata.version("torch"),

@@ -205,8 +205,11 @@ class Training:
         Raises:
             Diverged: The training or the validation loss is not finite.
         """
-        yield from self._changes()
-        while len(self.validation_losses) < self.config.epochs and not self.has_stalled:
+        while True:
+            # Here too, as an epoch more may be asked for in the last validation.
+            yield from self._changes()
+            if len(self.validation_losses) >= self.config.epochs or self.has_stalled:
+                return
             # A training that was stopped during a validation has its steps behind it.
             if self.step < (len(self.validation_losses) + 1) * self.steps_per_epoch:
                 yield from self._train_epoch()

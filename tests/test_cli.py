@@ -863,3 +863,64 @@ def test_a_program_can_be_told_by_its_exit_code_alone(tmp_path: Path) -> None:
 )
 def test_a_time_span_is_said_as_people_say_it(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+# runs ----------------------------------------------------------------------------------------------------------------
+
+
+def test_runs_are_listed_with_what_is_said_of_them(say: Callable[..., Said], trained_run: Run) -> None:
+    where = ("--runs", trained_run.path.parent)
+    assert say("runs", "rename", trained_run.id, "first", "try", *where).out == f"Run {trained_run.id}: 'first try'.\n"
+    assert say("runs", "star", trained_run.path, *where).out == f"Run {trained_run.id}: 'first try', starred.\n"
+    lines = say("runs", *where).out.splitlines()
+    best = trained_run.best
+    assert best
+    assert lines[0].split() == [
+        trained_run.id,
+        "finished",
+        f"{best.validation_accuracy:.2%}",
+        "'first",
+        "try',",
+        "starred",
+    ]
+    assert re.fullmatch(r"1 run, [\d.]+ [kM]B", lines[1])
+    (facts,) = say("runs", "--json", *where).json["runs"]
+    assert facts["run"] == trained_run.id
+    assert (facts["name"], facts["starred"], facts["archived"]) == ("first try", True, False)
+    assert facts["bytes"] == trained_run.disk_use().total
+    assert facts["checkpoints"][0] == "best"
+    assert facts["place"] is None
+
+
+def test_archived_runs_are_listed_on_request(say: Callable[..., Said], trained_run: Run) -> None:
+    where = ("--runs", trained_run.path.parent)
+    assert say("runs", "archive", trained_run.id, "--json", *where).json["archived"] is True
+    assert say("runs", *where).out == "0 runs, 0 B\n"
+    assert "archived" in say("runs", "--all", *where).out
+    say("runs", "unarchive", trained_run.id, *where)
+    assert trained_run.id in say("runs", *where).out
+
+
+def test_a_run_is_deleted_only_when_that_is_meant(say: Callable[..., Said], trained_run: Run) -> None:
+    where = ("--runs", trained_run.path.parent)
+    assert "add --yes" in say("runs", "delete", trained_run.id, *where).refusal
+    assert trained_run.path.exists()
+    assert say("runs", "delete", trained_run.id, "--yes", "--json", *where).json["deleted"] is True
+    assert not trained_run.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["rename"], "Name the run to rename"),
+        (["star", "RUN", "more"], "star takes one run and nothing else"),
+        (["rename", "RUN", "<b>"], "may not hold '<'"),
+        (["first", "RUN"], "does not wait; it is finished"),
+        (["archive", "20200101-000000-x-0000"], "There is no run 20200101-000000-x-0000"),
+    ],
+)
+def test_what_cannot_be_done_with_a_run_is_one_sentence(
+    say: Callable[..., Said], trained_run: Run, words: list[str], why: str
+) -> None:
+    words = [trained_run.id if word == "RUN" else word for word in words]
+    assert why in say("runs", *words, "--runs", trained_run.path.parent).refusal

@@ -12,7 +12,7 @@ import torch
 from cifar_core import job
 from cifar_core.events import Changed, End, Epoch, Event, Progress, Refused
 from cifar_core.networks import load_tensors
-from cifar_core.runs import Run, RunError, create_run, kept_epochs
+from cifar_core.runs import Run, RunError, create_run, kept_epochs, repeat_run
 from tests.conftest import Tiny, tiny_config, work
 
 
@@ -74,8 +74,7 @@ def test_a_change_alters_the_weights(changed_run: Run, make_run: Callable[..., R
 
 
 def test_a_run_with_its_changes_is_repeated_bit_for_bit(tiny: Tiny, changed_run: Run) -> None:
-    again = create_run(changed_run.config, changed_run.path.parent, changed_run.changes)
-    work(again, tiny.cache)
+    again = work(repeat_run(changed_run, changed_run.path.parent), tiny.cache)
     assert same(weights(again), weights(changed_run))
     assert [(c.step, c.values) for c in again.changes] == [(c.step, c.values) for c in changed_run.changes]
     assert [e.validation_loss for e in again.epochs] == [e.validation_loss for e in changed_run.epochs]
@@ -250,6 +249,56 @@ def test_a_fork_that_is_interrupted_goes_on(tiny: Tiny, trained_run: Run, often:
             break
     work(cut, tiny.cache)
     assert same(weights(cut), weights(whole))
+
+
+def test_a_fork_of_a_fork_counts_the_epochs_of_all_its_ancestors(tiny: Tiny, trained_run: Run) -> None:
+    root = trained_run.path.parent
+    child = work(create_run(tiny_config(tiny, epochs=3), root, parent=trained_run), tiny.cache)
+    with pytest.raises(RunError, match="epochs must be above the 3"):
+        create_run(tiny_config(tiny, epochs=3), root, parent=child)
+    grandchild = work(create_run(tiny_config(tiny, epochs=4), root, parent=child, checkpoint="best"), tiny.cache)
+    rows = [row for row in grandchild.history() if row["whole_epoch"]]
+    assert [(row["epoch"], row["inherited"]) for row in rows] == [(1, True), (2, True), (3, True), (4, False)]
+
+
+def test_a_fork_keeps_its_curve_when_its_parent_is_deleted_or_goes_on(tiny: Tiny, trained_run: Run) -> None:
+    child = work(create_run(tiny_config(tiny, epochs=3), trained_run.path.parent, parent=trained_run), tiny.cache)
+    before = child.history()
+    assert [row["inherited"] for row in before if row["whole_epoch"]] == [True, True, False]
+    trained_run.request("change", {"epochs": 4})
+    work(trained_run, tiny.cache)
+    assert child.history() == before
+    trained_run.delete()
+    assert child.history() == before
+    assert child.state == "finished"
+    assert child.parent == (trained_run.id, "last")
+
+
+def test_a_fork_is_repeated_exactly_even_without_its_parent(tiny: Tiny, trained_run: Run, often: None) -> None:
+    root = trained_run.path.parent
+    child = create_run(tiny_config(tiny, epochs=4), root, parent=trained_run)
+    for _ in steered(child, tiny.cache, {10: {"dropout": 0.2}}):
+        pass
+    assert child.changes
+    trained_run.delete()
+    again = work(repeat_run(child, root), tiny.cache)
+    assert same(weights(again), weights(child))
+    assert again.parent == child.parent
+    assert [row["validation_loss"] for row in again.history() if row["whole_epoch"]] == [
+        row["validation_loss"] for row in child.history() if row["whole_epoch"]
+    ]
+
+
+def test_a_change_in_the_last_validation_still_counts(tiny: Tiny, runs_root: Path, often: None) -> None:
+    """An epoch more, asked for when the last training step is done already."""
+    run = create_run(tiny_config(tiny, epochs=1), runs_root)
+    with run.held():
+        for event in job.execute(run, tiny.cache):
+            if isinstance(event, Epoch) and event.epoch == 1:
+                run.request("change", {"epochs": 2})
+    assert [epoch.epoch for epoch in run.epochs] == [1, 2]
+    again = work(repeat_run(run, runs_root), tiny.cache)
+    assert same(weights(again), weights(run))
 
 
 @pytest.mark.parametrize(

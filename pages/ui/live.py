@@ -207,7 +207,7 @@ def _afterwards(run: Run, settings: TrainConfig) -> None:
             icon=":material/replay:",
             help="A new run with the same settings and seed, and the same changes at the same steps.",
         ):
-            _start(lambda: job.start_run(run.config, ui.place().runs, ui.place().cache, run.changes))
+            _start(lambda: job.repeat(run, ui.place().runs, ui.place().cache))
 
 
 def _extend(run: Run, epochs: int) -> Run:
