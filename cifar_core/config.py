@@ -365,6 +365,16 @@ class TrainConfig:
         label="Decay per epoch",
     )
 
+    augmentation_strength: float = setting(
+        1.0,
+        "Factor of all of it below, from none to twice as much. Pixels are rounded; flips and grey scale go no further "
+        "than an even chance, beyond which they would be less random.",
+        "Augmentation",
+        low=0,
+        high=2,
+        unit="times",
+        live=True,
+    )
     flip: float = setting(
         0.5, "Probability that a training image is mirrored left to right.", "Augmentation", low=0, high=1, live=True
     )
@@ -560,6 +570,23 @@ class TrainConfig:
         """Whether the setting has an effect beside the other settings, e.g. momentum only with SGD."""
         used_by = FIELDS[name].metadata["used_by"]
         return all(getattr(self, other) in values for other, values in used_by.items())
+
+    def amount(self, name: str) -> Any:
+        """An augmentation as it is done: the setting times `augmentation_strength`, within its bounds.
+
+        Pixels are rounded to whole ones, and of `crop_scale` it is the share that is cut away that grows. A strength
+        above 1 takes the probability of a flip or of grey no further than to 0.5, where it is most random, or than the
+        setting itself.
+        """
+        value, strength = getattr(self, name), self.augmentation_strength
+        if strength == 1:
+            return value
+        low, high = FIELDS[name].metadata["low"], FIELDS[name].metadata["high"]
+        if name in ("flip", "grey"):
+            high = max(value, 0.5)
+        scaled = 1 - (1 - value) * strength if name == "crop_scale" else value * strength
+        plain = FIELD_TYPES[name][0]
+        return plain(min(max(scaled + (0.5 if plain is int else 0), low), high))
 
     def changed(self, values: Mapping[str, Any]) -> TrainConfig:
         """The settings with some changed as a run that trains can change them.

@@ -598,7 +598,7 @@ def create_run(
     def fill(folder: Path) -> None:
         if parent:
             weights = parent.checkpoints()[checkpoint]
-            epochs = seen_epochs(weights)
+            epochs = 0 if _begins_anew(config, parent) else seen_epochs(weights)
             rows = [row for row in parent.history() if row["epoch"] <= epochs]
             moments = [row for row in rows if not row["whole_epoch"]]
             few = moments[:: len(moments) // INHERITED_ROWS + 1]
@@ -729,9 +729,13 @@ def _check_fork(config: TrainConfig, parent: Run, checkpoint: str) -> None:
         done = seen_epochs(parent.checkpoints()[checkpoint])
     except RunError:
         raise RunError(f"The {checkpoint} checkpoint of run {parent.id} is damaged; fork from another one.") from None
-    anew = any(getattr(config, name) != getattr(parent.config, name) for name in BEGINS_ANEW)
-    if config.epochs <= done and not anew:
+    if config.epochs <= done and not _begins_anew(config, parent):
         raise RunError(f"epochs must be above the {done} that the parent's weights have seen, but is {config.epochs}.")
+
+
+def _begins_anew(config: TrainConfig, parent: Run) -> bool:
+    """Whether a fork with these settings is a training of its own, whose epochs begin at none."""
+    return any(getattr(config, name) != getattr(parent.config, name) for name in BEGINS_ANEW)
 
 
 def find_run(name: str, root: Path) -> Run:

@@ -235,7 +235,7 @@ class Training:
                 # Two views of each image: the first halves of the batch and of the draws, and the second.
                 chosen = chosen.repeat(2)
             batch = augment(images.train_images[chosen], Augmentation.from_config(config), draws)
-            mixup, cutmix = (0.0, 0.0) if self.without_labels else (config.mixup, config.cutmix)
+            mixup, cutmix = (0.0, 0.0) if self.without_labels else (config.amount("mixup"), config.amount("cutmix"))
             mixed = mix(batch, images.train_labels[chosen], mixup, cutmix, draws)
             fed = mixed.images
             if config.early_size and self.step < config.early_share * config.epochs * self.steps_per_epoch:

@@ -74,7 +74,7 @@ class Augmentation:
 
     @classmethod
     def from_config(cls, config: TrainConfig) -> Augmentation:
-        return cls(**{field.name: getattr(config, field.name) for field in dataclasses.fields(cls)})
+        return cls(**{field.name: config.amount(field.name) for field in dataclasses.fields(cls)})
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import streamlit as st
 from cifar_core import job
 from cifar_core.runs import RunError
 from pages import ui
-from pages.ui import live, settings
+from pages.ui import keeping, live, settings
 
 ui.page("Train")
 
@@ -14,6 +14,8 @@ progress, choices = st.columns([5, 2], gap="large")
 with progress:
     st.subheader("Run", anchor=False)
     run = ui.choose_run()
+    if run:
+        keeping.manage(run)
 with choices:
     st.subheader("New run", anchor=False)
     parent, checkpoint = settings.beginning(run)
@@ -28,3 +30,4 @@ with choices:
 if run:
     with progress:
         live.watch(run)
+keeping.deletion()

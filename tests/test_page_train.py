@@ -348,3 +348,83 @@ def test_the_settings_of_a_run_are_those_with_an_effect(run_in_state: Callable[.
     assert set(table.index) == {label(name) for name in FIELDS if run.config.used(name)}
     assert table[label("decay")] == "0.7"
     assert label("warmup_fraction") not in table.index
+
+
+# What is said of a run and done with it ------------------------------------------------------------------------------
+
+
+def pressed(app: Any, label: str) -> Any:
+    next(button for button in app.button if button.label == label).click().run()
+    assert not app.exception, app.exception
+    return app
+
+
+def test_a_run_is_named_starred_and_archived(run_in_state: Callable[..., Run], dashboard: Open) -> None:
+    run, other = run_in_state("finished"), run_in_state("stopped")
+    app = dashboard(PAGE, run=run.id)
+    name = next(field for field in app.text_input if field.label == "Name")
+    name.set_value("small steps")
+    pressed(app, "Keep name and note")
+    assert run.about.name == "small steps"
+    pressed(app, "Star")
+    assert run.about.starred
+    chosen = app.selectbox(key="run_choice")
+    assert any(option.startswith("★ small steps · 80.0% validation") for option in chosen.options)
+    pressed(app, "Archive")
+    assert run.about.archived
+    assert app.selectbox(key="run_choice").value == run.id, "the page stays at its run"
+    fresh = dashboard(PAGE)
+    assert [option for option in fresh.selectbox(key="run_choice").options] == [
+        option for option in fresh.selectbox(key="run_choice").options if other.id[-4:] in option
+    ]
+    fresh.toggle(key="archived_too").set_value(True).run()
+    assert len(fresh.selectbox(key="run_choice").options) == 2
+
+
+def test_a_name_with_markup_is_refused_in_a_sentence(run_in_state: Callable[..., Run], dashboard: Open) -> None:
+    run = run_in_state("finished")
+    app = dashboard(PAGE)
+    next(field for field in app.text_input if field.label == "Name").set_value("<b>")
+    pressed(app, "Keep name and note")
+    assert "may not hold '<'" in app.error[0].value.replace("\\", "")
+    assert run.about.name == ""
+
+
+def test_a_run_is_deleted_after_a_question(run_in_state: Callable[..., Run], dashboard: Open) -> None:
+    run = run_in_state("finished")
+    app = pressed(dashboard(PAGE), "Delete…")
+    assert run.path.exists()
+    pressed(app, "Delete for ever")
+    assert not run.path.exists()
+    assert "No runs yet" in texts(app)
+
+
+# Forks ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_fork_may_begin_with_any_weights_of_any_run(
+    dashboard: Open, tiny: Tiny, trained_run: Run, run_in_state: Callable[..., Run], launched: list[Run]
+) -> None:
+    shutil.copyfile(
+        trained_run.checkpoints()["last"], trained_run.checkpoints()["last"].with_name("epoch-2.safetensors")
+    )
+    shown = run_in_state("stopped")
+    app = dashboard(PAGE, run=shown.id)
+    begin = app.selectbox(key=f"beginning-{shown.id}")
+    assert begin.options[0] == "Fresh weights"
+    begin.set_value(trained_run.id).run()
+    weights = app.selectbox(key=f"weights-{trained_run.id}")
+    assert [option.split(" (")[0] for option in weights.options] == ["Best epoch", "Last step", "Epoch 2"]
+    weights.set_value("epoch-2").run()
+    change(app, epochs=4, momentum=0.7) if "momentum" in widgets(app) else change(app, epochs=4)
+    pressed(app, "Fork the run")
+    (fork,) = launched
+    assert fork.parent == (trained_run.id, "epoch-2")
+    assert app.query_params["run"] == fork.id
+    family = next(table.value for table in app.dataframe if "Begins with" in table.value)
+    assert family["Begins with"].tolist() == ["fresh weights", "epoch 2 of its parent (epoch 2)"]
+    assert family["Run"].iloc[1].endswith("(this one)")
+    assert "Epochs 2 → 4" in family["Differs from its parent in"].iloc[1]
+    trained_run.delete()
+    app = dashboard(PAGE, run=fork.id)
+    assert "is not here any more; its part of the curve is kept" in texts(app)

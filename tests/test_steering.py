@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cifar_core import job
-from cifar_core.events import Changed, End, Epoch, Event, Progress, Refused
+from cifar_core.events import End, Epoch, Event, Progress, Refused
 from cifar_core.networks import load_tensors
 from cifar_core.runs import Run, RunError, create_run, kept_epochs, repeat_run
 from tests.conftest import Tiny, tiny_config, work
@@ -318,11 +318,75 @@ def test_a_fork_that_cannot_be_is_refused_and_leaves_nothing(
     assert sorted(trained_run.path.parent.iterdir()) == there
 
 
-def test_a_change_is_a_marked_line_on_the_curve() -> None:
+@pytest.mark.parametrize("strength", [0.0, 0.5, 1.0, 2.0])
+def test_the_strength_of_augmentation_scales_what_is_done_and_is_repeated(
+    tiny: Tiny, runs_root: Path, often: None, strength: float
+) -> None:
+    """A run at some strength is, bit for bit, one with the scaled amounts at strength 1."""
+    amounts = {"flip": 0.2, "crop_padding": 3, "rotation": 10.0, "cutout": 5, "mixup": 0.4}
+    scaled = {name: value * strength for name, value in amounts.items()}
+    scaled |= {"crop_padding": int(3 * strength + 0.5), "cutout": int(5 * strength + 0.5)}
+    by_strength = work(create_run(tiny_config(tiny, **amounts, augmentation_strength=strength), runs_root), tiny.cache)
+    by_amounts = work(create_run(tiny_config(tiny, **scaled), runs_root), tiny.cache)
+    assert same(weights(by_strength), weights(by_amounts))
+
+
+def test_the_strength_can_be_changed_while_it_trains(tiny: Tiny, runs_root: Path, often: None) -> None:
+    run = create_run(tiny_config(tiny, epochs=2, crop_padding=4), runs_root)
+    for _ in steered(run, tiny.cache, {8: {"augmentation_strength": 0.0}}):
+        pass
+    assert [change.values for change in run.changes] == [{"augmentation_strength": 0.0}]
+    again = work(repeat_run(run, runs_root), tiny.cache)
+    assert same(weights(again), weights(run))
+
+
+def row(epoch: float, whole: bool = True, inherited: bool = False) -> dict[str, Any]:
+    values = {"train_loss": 1.0, "validation_loss": 2.0 if whole else None}
+    return {"epoch": epoch, **values, "whole_epoch": whole, "inherited": inherited}
+
+
+def test_changes_are_numbered_marks_on_the_curve_even_at_one_moment() -> None:
     from pages.ui import charts
 
-    row = {"epoch": 1.0, "train_loss": 1.0, "validation_loss": 2.0, "whole_epoch": True}
-    frame = charts.learning_curves([row], "loss", {0.5: "dropout 0 → 0.3"})
-    marks = frame[frame["series"] == charts.CHANGE]
-    assert marks[["epoch", "note"]].to_numpy().tolist() == [[0.5, "dropout 0 → 0.3"]]
-    assert Changed.kind == "changed"
+    frame = charts.learning_curves([row(1.0)], "loss", [(0.5, "dropout 0 → 0.3"), (0.5, "flip 0 → 1")])
+    marks = frame[frame["series"] == charts.MARK]
+    assert marks[["epoch", "note", "label"]].to_numpy().tolist() == [
+        [0.5, "dropout 0 → 0.3", "1: dropout 0 → 0.3"],
+        [0.5, "flip 0 → 1", "2: flip 0 → 1"],
+    ]
+    assert len(set(marks["lane"])) == 2
+
+
+@pytest.mark.parametrize("count", [1, 3, 12, 60])
+@pytest.mark.parametrize("last", [1.0, 30.0])
+def test_texts_of_marks_never_lie_on_each_other(count: int, last: float) -> None:
+    """On a chart of 300 pixels and on wider ones; where there is no room, a number or nothing."""
+    from pages.ui import charts
+
+    marks = [(last * (0.1 + 0.8 * k / count), f"learning rate {k} → {k + 1}") for k in range(count)]
+    frame = charts.learning_curves([row(last)], "loss", marks)
+    told = frame[frame["series"] == charts.MARK]
+    assert all(
+        label in (f"{k}: {note}", str(k), "")
+        for k, (label, (_, note)) in enumerate(zip(told["label"], marks, strict=True), 1)
+    )
+    assert count > 12 or all(told["label"])
+    for width in (300, 500, 900):
+        boxes = []
+        for epoch, label, lane in told[["epoch", "label", "lane"]].itertuples(index=False):
+            place, long = width * epoch / last, min(6 * len(label), width / 2)
+            left = place - long if place > charts.SWITCH * width else place
+            boxes.append((lane, left, left + long))
+        boxes = [box for box in boxes if box[1] < box[2]]
+        pairs = [(a, b) for i, a in enumerate(boxes) for b in boxes[:i] if a[0] == b[0]]
+        assert not [1 for a, b in pairs if a[1] < b[2] and b[1] < a[2]]
+
+
+def test_a_forks_curve_begins_on_its_parents_and_tells_them_apart() -> None:
+    from pages.ui import charts
+
+    history = [row(0.5, False, True), row(1.0, True, True), row(1.5, False), row(2.0)]
+    frame = charts.learning_curves(history, "loss")
+    validation = frame[frame["series"] == charts.SERIES["validation"]]
+    assert validation[["epoch", "part"]].to_numpy().tolist() == [[1.0, "parent"], [1.0, "own"], [2.0, "own"]]
+    assert frame[frame["series"] == charts.PARENT]["label"].tolist() == ["parent"]
