@@ -11,10 +11,10 @@ import pytest
 
 from cifar_core import job
 from cifar_core.config import FIELDS, MODELS, RECIPES, TrainConfig, label
-from cifar_core.events import duration
+from cifar_core.events import Changed, duration
 from cifar_core.runs import Held, Run, RunError, list_runs
 from pages.ui import settings
-from tests.conftest import Tiny
+from tests.conftest import Tiny, progress_event
 
 PAGE = "pages/train.py"
 
@@ -428,3 +428,75 @@ def test_a_fork_may_begin_with_any_weights_of_any_run(
     trained_run.delete()
     app = dashboard(PAGE, run=fork.id)
     assert "is not here any more; its part of the curve is kept" in texts(app)
+
+
+# Steering ------------------------------------------------------------------------------------------------------------
+
+
+def steering(app: Any, run: Run) -> Any:
+    app.session_state[f"steer-{run.id}"] = True
+    app.run()
+    assert not app.exception, app.exception
+    return app
+
+
+def live_widgets(app: Any) -> dict[str, Any]:
+    kinds = ("slider", "select_slider", "number_input")
+    shown = [widget for kind in kinds for widget in app.get(kind) if (widget.key or "").startswith("live-")]
+    return {widget.key.rsplit("-", 1)[1]: widget for widget in shown}
+
+
+def test_what_is_in_force_is_what_the_worker_says(run_in_state: Callable[..., Run], dashboard: Open) -> None:
+    run = run_in_state("running", optimizer="sgd", momentum=0.5)
+    app = steering(dashboard(PAGE), run)
+    assert set(live_widgets(app)) == set(settings.QUICK)
+    assert live_widgets(app)["momentum"].value == 0.5
+    live_widgets(app)["momentum"].set_value(0.7).run()
+    pressed(app, "Put in force")
+    assert run.taken("change") == {"momentum": 0.7}
+    assert "Asked for; in force with the next training step." in texts(app)
+    app.run()
+    assert live_widgets(app)["momentum"].value == 0.7, "still what is asked for"
+    # The worker has the last word, and another tab may have asked for something else.
+    run.append(Changed(epoch=1.5, step=17, values={"momentum": 0.6}, before={"momentum": 0.5}))
+    app.run()
+    assert live_widgets(app)["momentum"].value == 0.6
+    assert "In force since step 17: Momentum 0.5 → 0.6." in texts(app)
+    assert "1. Epoch 1.50, step 17: Momentum 0.5 → 0.6" in texts(app)
+    assert next(button for button in app.button if button.label == "Put in force").disabled
+
+
+def test_the_learning_rate_is_scaled_along_its_schedule(run_in_state: Callable[..., Run], dashboard: Open) -> None:
+    run = run_in_state("running", learning_rate=0.02, schedule="cosine")
+    app = steering(dashboard(PAGE), run)
+    live_widgets(app)["learning_rate"].set_value(0.5).run()
+    assert "0.003 → 0.0015 now" in texts(app)
+    pressed(app, "Put in force")
+    assert run.taken("change") == {"learning_rate": 0.01}
+
+
+def test_other_settings_are_behind_a_switch(run_in_state: Callable[..., Run], dashboard: Open) -> None:
+    run = run_in_state("running")
+    app = steering(dashboard(PAGE), run)
+    assert "momentum" not in live_widgets(app), "Adam has none"
+    next(toggle for toggle in app.toggle if toggle.label == "More settings").set_value(True).run()
+    live = {name for name, field in FIELDS.items() if field.metadata["live"] and run.config.used(name)}
+    assert set(live_widgets(app)) == live
+
+
+def test_a_run_is_made_longer_and_saved(run_in_state: Callable[..., Run], dashboard: Open) -> None:
+    run = run_in_state("running")
+    app = pressed(dashboard(PAGE), "One more epoch")
+    assert run.taken("change") == {"epochs": 4}
+    pressed(app, "Train 8 epochs in all")
+    assert run.taken("change") == {"epochs": 8}
+    pressed(app, "Save now")
+    assert run.taken("save") == {}
+
+
+def test_a_long_step_is_said(run_in_state: Callable[..., Run], dashboard: Open) -> None:
+    run = run_in_state("running", batch_size=32)
+    run.append(progress_event(18, images_per_second=10.0))
+    assert "A step takes about 3 s here; a change is in force with the next one." in texts(
+        steering(dashboard(PAGE), run)
+    )
