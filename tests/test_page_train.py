@@ -422,7 +422,7 @@ def test_a_fork_may_begin_with_any_weights_of_any_run(
     assert fork.parent == (trained_run.id, "epoch-2")
     assert app.query_params["run"] == fork.id
     family = next(table.value for table in app.dataframe if "Begins with" in table.value)
-    assert family["Begins with"].tolist() == ["fresh weights", "epoch 2 of its parent (epoch 2)"]
+    assert family["Begins with"].tolist() == ["fresh weights", "its parent's epoch 2"]
     assert family["Run"].iloc[1].endswith("(this one)")
     assert "Epochs 2 → 4" in family["Differs from its parent in"].iloc[1]
     trained_run.delete()

@@ -110,8 +110,8 @@ def family(run: Run) -> None:
         {
             "Run": charts.indented(depth, member) + (" (this one)" if member.id == run.id else ""),
             "Best validation accuracy": member.best.validation_accuracy if member.best else None,
-            "Begins with": _begins_with(member),
             "Differs from its parent in": differences(member),
+            "Begins with": _begins_with(member),
             "State": member.state,
         }
         for depth, member in members
@@ -121,8 +121,9 @@ def family(run: Run) -> None:
         hide_index=True,
         placeholder="–",
         column_config={
-            "Run": st.column_config.TextColumn(pinned=True),
-            "Best validation accuracy": st.column_config.NumberColumn("Best accuracy", format="percent"),
+            "Run": st.column_config.TextColumn(pinned=True, width=250),
+            "Best validation accuracy": st.column_config.NumberColumn("Best", format="percent", width=70),
+            "Differs from its parent in": st.column_config.TextColumn(width=250),
         },
         on_select="rerun",
         selection_mode="single-row",
@@ -140,7 +141,7 @@ def _begins_with(run: Run) -> str:
         return "fresh weights"
     rows = [row["epoch"] for row in run.history() if row["inherited"]]
     weights = ui.checkpoint_label(run.parent[1], 0).lower()
-    return f"{weights} of its parent" + (f" (epoch {max(rows):g})" if rows else "")
+    return f"its parent's {weights}" + (f" ({max(rows):g})" if rows and run.parent[1] in ("best", "last") else "")
 
 
 def differences(run: Run) -> str:

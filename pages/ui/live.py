@@ -234,10 +234,11 @@ def _marks(run: Run) -> list[tuple[float, str, str]]:
     marks = [(change.epoch, f"Epoch {change.epoch:.2f}, step {change.step:,}", _told(change)) for change in run.changes]
     if run.parent:
         name, checkpoint = run.parent
-        parent = Run(run.path.parent / name)
+        # Short, as it stands on the curve; the family below tells more.
+        parent = Run(run.path.parent / name).about.name or name.split("-", 2)[2]
         begun = max((row["epoch"] for row in run.history() if row["inherited"]), default=0.0)
         weights = ui.checkpoint_label(checkpoint, 0).lower()
-        marks.insert(0, (begun, f"Epoch {begun:g}", f"Forked from {charts.run_name(parent)} ({weights})"))
+        marks.insert(0, (begun, f"Epoch {begun:g}", f"Forked from {parent}, {weights}"))
     return marks
 
 
