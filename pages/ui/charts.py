@@ -374,7 +374,9 @@ def thinned(rows: Sequence[Any], most: int) -> Sequence[Any]:
     return [row for i, row in enumerate(rows) if (len(rows) - 1 - i) % stride == 0]
 
 
-def _curve_spec(title: str, value_format: str) -> dict[str, Any]:
+def _curve_spec(title: str, value_format: str, rising: bool) -> dict[str, Any]:
+    # What marks say stands where the curves do not go in the end: below a rising one.
+    edge, far, inwards = ("height", 0, -1) if rising else (0, "height", 1)
     names = list(SERIES.values())
     by_series = {"field": "series", "type": "nominal", "title": None}
     encoding = {
@@ -412,7 +414,7 @@ def _curve_spec(title: str, value_format: str) -> dict[str, Any]:
         ],
     }
     # A line over the whole height, in neither of the curves' colours.
-    mark: dict[str, Any] = {"y": {"value": 0}, "color": {"value": "#808080"}, "strokeDash": {"value": [2, 2]}}
+    mark: dict[str, Any] = {"y": {"value": edge}, "color": {"value": "#808080"}, "strokeDash": {"value": [2, 2]}}
     written: dict[str, Any] = {"type": "text", "fontSize": 11, "aria": False}
     live, own = f"datum.series === {names[0]!r}", "datum.part === 'own'"
     curve = f"({' || '.join(f'datum.series === {name!r}' for name in names[1:])})"
@@ -443,8 +445,8 @@ def _curve_spec(title: str, value_format: str) -> dict[str, Any]:
                 "encoding": {
                     **mark,
                     # From its own text on, so that it crosses none above.
-                    "y": {"value": {"expr": "14 * datum.lane"}},
-                    "y2": {"value": "height"},
+                    "y": {"value": {"expr": f"{edge} + {inwards * 14} * datum.lane"}},
+                    "y2": {"value": far},
                     "tooltip": [
                         {"field": "note", "title": "What happened"},
                         {"field": "epoch", "type": "quantitative", "format": ".2f", "title": "Epoch"},
@@ -457,22 +459,22 @@ def _curve_spec(title: str, value_format: str) -> dict[str, Any]:
                     **written,
                     "align": {"expr": f"{right} ? 'right' : 'left'"},
                     "dx": {"expr": f"{right} ? -4 : 4"},
-                    "dy": {"expr": "8 + 14 * datum.lane"},
+                    "dy": {"expr": f"{inwards} * (8 + 14 * datum.lane)"},
                     "limit": {"expr": "width / 2"},
                 },
                 "encoding": {**mark, "text": {"field": "label"}, "tooltip": {"field": "note"}},
             },
             {
                 "transform": [{"filter": f"datum.series === {PARENT!r}"}],
-                "mark": {**written, "align": "left", "baseline": "bottom", "dx": 4, "dy": -4, "fontStyle": "italic"},
-                "encoding": {**mark, "y": {"value": "height"}, "text": {"field": "label"}, "tooltip": {"value": None}},
+                "mark": {**written, "align": "left", "dx": 4, "dy": inwards * -10, "fontStyle": "italic"},
+                "encoding": {**mark, "y": {"value": far}, "text": {"field": "label"}, "tooltip": {"value": None}},
             },
         ],
     }
 
 
-LOSS_CURVES = _curve_spec("Loss (cross-entropy)", ".2f")
-ACCURACY_CURVES = _curve_spec("Accuracy", ".1%")
+LOSS_CURVES = _curve_spec("Loss (cross-entropy)", ".2f", rising=False)
+ACCURACY_CURVES = _curve_spec("Accuracy", ".1%", rising=True)
 
 SCHEDULE_CURVE: dict[str, Any] = {
     "height": 120,
