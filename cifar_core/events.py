@@ -149,9 +149,19 @@ class TaskProgress(Event):
     seconds_left: float | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Tried(Event):
+    """A step of an LR range test: its learning rate, the loss of its batch before it, and the smoothed loss so far."""
+
+    kind: ClassVar[str] = "tried"
+    learning_rate: float
+    loss: float
+    smoothed: float
+
+
 _KINDS: dict[str, type[Event]] = {
     event.kind: event
-    for event in (Boot, Waiting, Start, Progress, Epoch, Changed, Refused, Paused, Resumed, End, TaskProgress)
+    for event in (Boot, Waiting, Start, Progress, Epoch, Changed, Refused, Paused, Resumed, End, TaskProgress, Tried)
 }
 
 

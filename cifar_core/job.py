@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import hashlib
 import importlib.metadata
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cifar_core.config import TrainConfig
+from cifar_core.config import FIELDS, TrainConfig
 from cifar_core.events import (
     Boot,
     Changed,
@@ -33,6 +34,7 @@ from cifar_core.events import (
     Resumed,
     Start,
     TaskProgress,
+    Tried,
     Waiting,
 )
 from cifar_core.queues import device_folder, is_next, keep_place
@@ -41,6 +43,7 @@ from cifar_core.runs import Held, Run, RunError, WorkFolder, create_run, kept_ep
 if TYPE_CHECKING:
     from cifar_core.compute import Compute
     from cifar_core.datasets import DataInfo, DataSet, Split
+    from cifar_core.models import Classifier
     from cifar_core.training import Training
 
 PROGRAM = Path(__file__).resolve().parent.parent
@@ -216,6 +219,35 @@ def map_task(
     return run.task(f"map-{_identity(run, checkpoint, info, *settings.values())}"), task
 
 
+def range_task(
+    config: TrainConfig, data: Path, info: DataInfo, parent: Run | None = None, checkpoint: str = "last"
+) -> tuple[WorkFolder, dict[str, Any]]:
+    """Where the LR range test of a run with these settings is kept (the events of its log), and the task that does it.
+
+    The folder's name is derived from the settings that matter to it, the images, and the weights it begins with.
+
+    Args:
+        data: The folder of downloads and background work.
+        parent: The run whose weights are begun with; without one, fresh ones.
+    """
+    matters = {
+        name: value
+        for name, value in dataclasses.asdict(config).items()
+        if config.used(name)
+        and FIELDS[name].metadata["group"] != "Learning rate"
+        and name not in ("data", "ema", "stop_patience")
+        # How long a training is matters to smaller images at first alone.
+        and (config.early_size or name not in ("epochs", "early_share"))
+    }
+    weights = parent.checkpoints()[checkpoint] if parent else None
+    identity = _identity(parent, checkpoint, info) if parent else info.fingerprint
+    digest = hashlib.sha256(repr((sorted(matters.items()), identity)).encode()).hexdigest()[:16]
+    folder = data / "tasks" / f"range-{digest}"
+    folder.mkdir(parents=True, exist_ok=True)
+    task = {"task": "range", "config": dataclasses.asdict(config), "data": info.id}
+    return WorkFolder(folder), {**task, "weights": weights and str(weights.resolve())}
+
+
 def data_task(data: Path, source: str | None) -> tuple[WorkFolder, dict[str, Any]]:
     """Where the reading of a data set is reported, and the task for it; without a source, CIFAR-10 is downloaded."""
     name = hashlib.sha256(source.encode()).hexdigest()[:12] if source else "download"
@@ -364,13 +396,9 @@ def _prepared(source: str, cache: Path) -> Iterator[TaskProgress]:
 
 
 def _set_up(run: Run, cache: Path, compute: Compute) -> tuple[Training, DataSet]:
-    import torch
-
     from cifar_core.compute import prepare_device
     from cifar_core.datasets import open_dataset
-    from cifar_core.models import create, initialise
     from cifar_core.networks import load_tensors
-    from cifar_core.subsets import chosen_classes
     from cifar_core.training import Training, material
 
     config = run.config
@@ -382,15 +410,7 @@ def _set_up(run: Run, cache: Path, compute: Compute) -> tuple[Training, DataSet]
         )
     prepare_device(compute)
     last = run.path / "checkpoints" / "last.safetensors"
-    torch.manual_seed(config.seed)
-    model = create(
-        config.model,
-        len(chosen_classes(config.classes, data.info.classes)),
-        width=config.width,
-        dropout=config.dropout,
-        pretrained=not last.exists(),
-    )
-    initialise(model, config.initialisation)
+    model = _fresh(config, data, pretrained=not last.exists())
     training = Training(config, model, material(config, data, compute.device), compute, run.plan)
     if last.exists():
         tensors, metadata = load_tensors(last)
@@ -401,6 +421,20 @@ def _set_up(run: Run, cache: Path, compute: Compute) -> tuple[Training, DataSet]
         else:
             training.restore(tensors, metadata.get("training", {}))
     return training, data
+
+
+def _fresh(config: TrainConfig, data: DataSet, pretrained: bool) -> Classifier:
+    """The network as a run begins with it."""
+    import torch
+
+    from cifar_core.models import create, initialise
+    from cifar_core.subsets import chosen_classes
+
+    torch.manual_seed(config.seed)
+    classes = len(chosen_classes(config.classes, data.info.classes))
+    model = create(config.model, classes, width=config.width, dropout=config.dropout, pretrained=pretrained)
+    initialise(model, config.initialisation)
+    return model
 
 
 def _steered(run: Run, training: Training, data: DataSet) -> Iterator[Event]:
@@ -502,9 +536,10 @@ def execute_task(folder: WorkFolder, cache: Path) -> Iterator[Event]:
         folder.sweep()
         yield _said(folder, Boot(pid=os.getpid(), host=platform.node()))
         task = read_json(folder.path / "task.json") or {}
-        works: dict[str, Callable[..., Iterator[TaskProgress]]] = {
+        works: dict[str, Callable[..., Iterator[Event]]] = {
             "evaluate": _evaluate,
             "map": _map,
+            "range": _range,
             "data": _data,
             "device": _device,
         }
@@ -514,7 +549,9 @@ def execute_task(folder: WorkFolder, cache: Path) -> Iterator[Event]:
             if folder.requested("stop"):
                 yield _said(folder, End(outcome="stopped", message="Stopped."))
                 return
-            if time.monotonic() - shown > POLL_SECONDS or progress.done >= progress.total:
+            if not isinstance(progress, TaskProgress):
+                yield _said(folder, progress)
+            elif time.monotonic() - shown > POLL_SECONDS or progress.done >= progress.total:
                 yield _said(folder, progress)
                 shown = time.monotonic()
         yield _said(folder, End(outcome="finished", message="Done."))
@@ -637,6 +674,34 @@ def _map(
         facts=json.dumps({**about.facts, "features": embedded.shape[1], "perplexity": perplexity}),
     )
     write_whole(folder.path / "map.npz", content.getvalue())
+
+
+def _range(folder: WorkFolder, cache: Path, config: dict[str, Any], data: str, weights: str | None) -> Iterator[Event]:
+    from cifar_core.compute import choose, prepare_device
+    from cifar_core.datasets import open_cached
+    from cifar_core.networks import load_tensors
+    from cifar_core.ranging import STEPS, RangeTest
+    from cifar_core.training import material
+
+    settings = TrainConfig.from_values(config)
+    compute = choose(settings.device, settings.precision)
+    prepare_device(compute)
+    opened = open_cached(data, cache)
+    model = _fresh(settings, opened, pretrained=weights is None)
+    test = RangeTest(settings, model, material(settings, opened, compute.device), compute)
+    if weights:
+        tensors, metadata = load_tensors(Path(weights))
+        test.fork(tensors, metadata.get("training", {}))
+    points: list[Tried] = []
+
+    def steps() -> Iterator[tuple[int, int, str]]:
+        for point in test.points():
+            points.append(point)
+            yield len(points), STEPS, "Trying learning rates"
+
+    for progress in _timed(steps()):
+        yield points[-1]
+        yield progress
 
 
 def _data(folder: WorkFolder, cache: Path, source: str | None, downloads: str) -> Iterator[TaskProgress]:

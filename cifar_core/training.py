@@ -252,9 +252,13 @@ class Training:
         self._totals()  # Waits for the device, so that the clock tells the truth.
         self._epoch_seconds += time.perf_counter() - since
 
+    def _rate(self) -> float:
+        """The learning rate of the next step."""
+        return learning_rate(self.config, self.step, self.steps_per_epoch, self.validation_losses)
+
     def _learn(self, batch: Tensor, mixed: Mixed) -> None:
         config = self.config
-        rate = learning_rate(self.config, self.step, self.steps_per_epoch, self.validation_losses)
+        rate = self._rate()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         batch = batch.contiguous(memory_format=self.compute.memory_format)

@@ -22,6 +22,7 @@ WITHOUT_TORCH = (
     "events",
     "runs",
     "schedules",
+    "suggestions",
     "subsets",
     "sources",
     "datasets",
