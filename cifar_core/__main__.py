@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import errno
 import io
 import json
@@ -14,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from cifar_core import job, queues
+from cifar_core import job, queues, series
 from cifar_core.config import FIELD_TYPES, FIELDS, RECIPES, TrainConfig
 from cifar_core.events import End, Epoch, Event, Progress, Start, TaskProgress, Waiting, duration, size
 from cifar_core.runs import Held, Run, RunError, WorkFolder, find_run, list_runs
@@ -95,8 +96,22 @@ def _parser() -> argparse.ArgumentParser:
     train = _command(commands, "train", _train, "Train a network; Ctrl-C stops it and keeps the weights.")
     train.add_argument("--runs", type=Path, default=job.RUNS, metavar="DIR", help="where runs are kept (default: runs)")
     train.add_argument("--recipe", choices=RECIPES, help="start from these settings; options given change single ones")
+    several = train.add_mutually_exclusive_group()
+    several.add_argument(
+        "--repeats", type=int, metavar="N", help="train N times, with seeds that count up; says mean and deviation"
+    )
+    several.add_argument(
+        "--cross-validate", type=int, metavar="K", help="train K times, on each of K folds; says mean and deviation"
+    )
     for name, field in FIELDS.items():
         _add_setting(train, name, field.metadata, field.default)
+
+    ranging = _command(
+        commands, "range-test", _range_test, "Find a learning rate: train a copy for some steps at ever higher rates."
+    )
+    ranging.add_argument("--recipe", choices=RECIPES, help="as for train")
+    for name, field in FIELDS.items():
+        _add_setting(ranging, name, field.metadata, field.default)
 
     evaluate = _command(commands, "evaluate", _evaluate, "Measure a run on the test split.")
     _add_run(evaluate)
@@ -242,18 +257,65 @@ def _triple(values: tuple[float, ...]) -> str:
     return "(" + ", ".join(f"{value:.4f}" for value in values) + ")"
 
 
-def _train(options: argparse.Namespace) -> int:
+def _asked(options: argparse.Namespace) -> TrainConfig:
+    """The settings of the recipe and the options."""
     given = {name: value for name, value in vars(options).items() if name in FIELDS}
     values = {**(RECIPES[options.recipe].settings if options.recipe else {}), **given}
     if values.get("data"):
         values["data"] = str(Path(values["data"]).expanduser().resolve())
-    run = job.new_run(TrainConfig.from_values(values), options.runs.resolve(), options.cache)
+    return TrainConfig.from_values(values)
+
+
+def _train(options: argparse.Namespace) -> int:
+    if options.repeats is not None or options.cross_validate is not None:
+        return _train_series(options)
+    run = job.new_run(_asked(options), options.runs.resolve(), options.cache)
     if not options.json:
         _tell(str(run.path))
     return _follow(run, options)
 
 
+def _train_series(options: argparse.Namespace) -> int:
+    """Train one run after the other; one that fails keeps none of the others, a stop ends them all."""
+    kind, count = ("seeds", options.repeats) if options.repeats is not None else ("folds", options.cross_validate)
+    runs = job.new_series(_asked(options), kind, count, options.runs.resolve(), options.cache)
+    ends: list[End | None] = []
+    for run in runs:
+        if not options.json:
+            _tell(str(run.path))
+        ends.append(end := _work(run, options))
+        if end is None or end.outcome == "failed":
+            print(f"Run {run.id}: {_message(end)}", file=sys.stderr)
+        elif end.outcome == "stopped":
+            break
+    known = series.series_of(runs[0])
+    assert known
+    found = series.summary(known, runs)
+    if options.json:
+        spreads = {name: dataclasses.asdict(getattr(found, name)) for name in ("best", "last")}
+        results = [_result(run, _message(end)) for run, end in zip(runs, ends, strict=False)]
+        print(json.dumps({"series": known.id, "kind": kind, **dataclasses.asdict(found), **spreads, "runs": results}))
+    else:
+        _tell(f"{found.finished} of {found.count} runs have finished.")
+        for name, said in (("best epoch", found.best), ("last epoch", found.last)):
+            if said.mean is not None:
+                deviation = "" if said.deviation is None else f", standard deviation {said.deviation:.2%}"
+                _tell(f"validation accuracy, {name}: mean {said.mean:.2%}{deviation}")
+    return 0 if all(end and end.outcome != "failed" for end in ends) else 1
+
+
 def _follow(run: Run, options: argparse.Namespace) -> int:
+    """Work on the run in this process and say how it went."""
+    end = _work(run, options)
+    done = end is not None and end.outcome in ("finished", "stopped")
+    if options.json:
+        print(json.dumps(_result(run, _message(end))))
+    elif not done:
+        print(_message(end), file=sys.stderr)
+    return 0 if done else 1
+
+
+def _work(run: Run, options: argparse.Namespace) -> End | None:
     """Work on the run in this process and say how it goes."""
     end: End | None = None
     job.stop_on_signals(run)
@@ -263,30 +325,28 @@ def _follow(run: Run, options: argparse.Namespace) -> int:
                 _say(event, run.config.epochs)
             if isinstance(event, End):
                 end = event
-    done = end is not None and end.outcome in ("finished", "stopped")
-    message = end.message if end else "The run ended without a word."
-    if options.json:
-        last, best = (run.epochs[-1] if run.epochs else None), run.best
-        print(
-            json.dumps(
-                {
-                    "run": str(run.path),
-                    "state": run.state,
-                    "message": message,
-                    "epochs": len(run.epochs),
-                    "train_loss": last and last.train_loss,
-                    "validation_loss": last and last.validation_loss,
-                    "validation_accuracy": last and last.validation_accuracy,
-                    "best_epoch": best and best.epoch,
-                    "best_validation_accuracy": best and best.validation_accuracy,
-                    "images_per_second": last and last.images_per_second,
-                    "seconds": last and last.seconds,
-                }
-            )
-        )
-    elif not done:
-        print(message, file=sys.stderr)
-    return 0 if done else 1
+    return end
+
+
+def _message(end: End | None) -> str:
+    return end.message if end else "The run ended without a word."
+
+
+def _result(run: Run, message: str) -> dict[str, Any]:
+    last, best = (run.epochs[-1] if run.epochs else None), run.best
+    return {
+        "run": str(run.path),
+        "state": run.state,
+        "message": message,
+        "epochs": len(run.epochs),
+        "train_loss": last and last.train_loss,
+        "validation_loss": last and last.validation_loss,
+        "validation_accuracy": last and last.validation_accuracy,
+        "best_epoch": best and best.epoch,
+        "best_validation_accuracy": best and best.validation_accuracy,
+        "images_per_second": last and last.images_per_second,
+        "seconds": last and last.seconds,
+    }
 
 
 def _say(event: Event, epochs: int) -> None:
@@ -380,6 +440,31 @@ def _do(folder: WorkFolder, task: dict[str, Any], options: argparse.Namespace) -
     end = folder.last_end
     if end is None or end.outcome != "finished":
         raise RunError(end.message if end else "The work was interrupted; try again.")
+
+
+def _range_test(options: argparse.Namespace) -> int:
+    from cifar_core.datasets import open_dataset, prepare
+    from cifar_core.suggestions import suggestions, tried
+
+    config = _asked(options)
+    if not config.data:
+        raise ValueError(job.NO_DATA)
+    _show_progress(prepare(Path(config.data), options.cache), options.json)
+    info = open_dataset(config.data, options.cache).info
+    folder, task = job.range_task(config, options.cache.parent, info)
+    if folder.state != "finished":
+        _do(folder, task, options)
+    points = tried(folder.events())
+    found = suggestions(points)
+    if options.json:
+        curve = [[point.learning_rate, point.loss, point.smoothed] for point in points]
+        print(json.dumps({"suggestions": {one.name: one.learning_rate for one in found}, "points": curve}))
+        return 0
+    print(f"{len(points)} steps with {config.optimizer}; the weights were thrown away.")
+    for one in found:
+        rate = "none" if one.learning_rate is None else f"{one.learning_rate:g}"
+        print(f"{one.name:9} {rate:>8}  {one.sentence}")
+    return 0
 
 
 def _predict(options: argparse.Namespace) -> int:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cifar_core import series
 from cifar_core.config import FIELDS, TrainConfig
 from cifar_core.events import (
     Boot,
@@ -116,6 +117,62 @@ def new_run(
     except ValueError as error:
         raise RunError(str(error)) from None
     return create_run(config, runs, changes, parent, checkpoint)
+
+
+def new_series(
+    config: TrainConfig,
+    kind: str,
+    count: int,
+    runs: Path,
+    cache: Path,
+    parent: Run | None = None,
+    checkpoint: str = "last",
+) -> list[Run]:
+    """Make the runs of a series: the same training with several seeds, or on each fold of a cross-validation.
+
+    Args:
+        kind: One of `series.KINDS`.
+        count: Of runs.
+
+    Raises:
+        RunError: As `start_run`, or there are too many or too few. Then none is made.
+    """
+    made: list[Run] = []
+    try:
+        name = series.new_id()
+        for index, each in enumerate(series.configs(config, kind, count)):
+            made.append(new_run(each, runs, cache, parent=parent, checkpoint=checkpoint))
+            series.keep(made[-1], series.Series(name, kind, index, count))
+    except (ValueError, OSError) as error:
+        for run in made:
+            with suppress(RunError):
+                run.delete()
+        if isinstance(error, OSError):
+            raise RunError(f"No run can be made in {runs}: {error.strerror}.") from None
+        raise RunError(str(error)) from None
+    return made
+
+
+def start_series(
+    config: TrainConfig,
+    kind: str,
+    count: int,
+    runs: Path,
+    cache: Path,
+    parent: Run | None = None,
+    checkpoint: str = "last",
+) -> list[Run]:
+    """Make the runs of a series (see `new_series`) and set a process to each; they wait for the device in turn.
+
+    Each waits by itself, so that one that is killed, stopped or fails keeps none of the others.
+
+    Raises:
+        RunError: As `new_series`.
+    """
+    made = new_series(config, kind, count, runs, cache, parent, checkpoint)
+    for run in made:
+        launch(run, cache)
+    return made
 
 
 def _check(config: TrainConfig, cache: Path) -> None:

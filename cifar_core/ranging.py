@@ -60,10 +60,10 @@ class RangeTest(Training):
         return float(low * (high / low) ** (len(self._tried) / (STEPS - 1)))
 
     def _learn(self, batch: Tensor, mixed: Mixed) -> None:
-        rate = self._rate()
+        rate, seen = self._rate(), self._seen
         self._sums.zero_()
         super()._learn(batch, mixed)
-        loss = self._sums[0].item() / len(batch)
+        loss = self._sums[0].item() / (self._seen - seen)
         if not math.isfinite(loss):
             raise _Over
         self._mean += (1 - SMOOTHING) * (loss - self._mean)

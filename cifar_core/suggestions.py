@@ -19,6 +19,8 @@ FEWEST_POINTS = 15
 SMALLEST_FALL = 0.01
 """Share of the loss by which it must fall somewhere; less is noise."""
 
+SLOPE_DECADES = 0.5
+
 SLIDE_SPACING = 8 / 99
 """Decades between two points of fastai's test, 100 of them from 1e-7 to 10, for which the numbers below were found."""
 SLIDE_POINTS = 15
@@ -89,9 +91,16 @@ def minimum(rate: Curve, loss: Curve) -> float | None:
 
 
 def steepest(rate: Curve, loss: Curve) -> float | None:
-    """Where the loss falls fastest with the logarithm of the rate."""
-    slopes = np.diff(loss) / np.diff(np.log(rate))
-    return float(rate[slopes.argmin()]) if slopes.min() < 0 else None
+    """Where the loss falls fastest with the logarithm of the rate.
+
+    A slope is taken over half a decade, as that between neighbouring points is mostly noise of their batches.
+    """
+    decades = np.log10(rate)
+    reach = max(round(SLOPE_DECADES / 2 / (decades[1] - decades[0])), 1)
+    if len(rate) <= 2 * reach:
+        return None
+    slopes = loss[2 * reach :] - loss[: -2 * reach]
+    return float(rate[reach + slopes.argmin()]) if slopes.min() < 0 else None
 
 
 def valley(rate: Curve, loss: Curve) -> float | None:

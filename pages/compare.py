@@ -9,7 +9,7 @@ import streamlit as st
 
 from cifar_core.runs import Run, list_runs
 from pages import ui
-from pages.ui import charts, comparison, keeping, loaders
+from pages.ui import charts, comparison, keeping, loaders, series
 
 TICK_SECONDS = 2.0
 SHOWN_AT_FIRST = 4
@@ -187,6 +187,7 @@ if not runs:
         ui.link("Train", "Start a training")
 else:
     run_table(list(runs.values()))
+    series.table(list(runs.values()))
     chosen = choose_runs(runs)
     if chosen:
         laid_over(chosen)

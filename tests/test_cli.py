@@ -924,3 +924,39 @@ def test_what_cannot_be_done_with_a_run_is_one_sentence(
 ) -> None:
     words = [trained_run.id if word == "RUN" else word for word in words]
     assert why in say("runs", *words, "--runs", trained_run.path.parent).refusal
+
+
+# range-test and series -----------------------------------------------------------------------------------------------
+
+
+def test_a_range_test_suggests_rates_and_is_kept(say: Callable[..., Said], tiny: Tiny, cache: Path) -> None:
+    words = ["range-test", "--data", tiny.source, "--cache", cache, *QUICK]
+    found = say(*words, "--json").json
+    assert list(found["suggestions"]) == ["minimum", "steepest", "valley", "slide"]
+    assert 1e-5 < found["suggestions"]["valley"] < 0.1
+    (folder,) = (cache.parent / "tasks").glob("range-*")
+    before = (folder / "events.jsonl").read_bytes()
+    said = say(*words)
+    assert said.code == 0
+    assert f"{len(found['points'])} steps with adam" in said.out
+    assert f"valley    {found['suggestions']['valley']:>8g}  The middle of the longest stretch" in said.out
+    assert (folder / "events.jsonl").read_bytes() == before, "it was done again"
+
+
+def test_a_range_test_without_data_is_refused(say: Callable[..., Said], cache: Path) -> None:
+    assert "names no data set" in say("range-test", "--cache", cache).refusal
+
+
+def test_repeats_say_mean_and_deviation(say: Callable[..., Said], tiny: Tiny, runs_root: Path) -> None:
+    words = ["train", "--data", tiny.source, "--cache", tiny.cache, "--runs", runs_root, *QUICK, "--epochs", "1"]
+    found = say(*words, "--repeats", "2", "--json").json
+    last = [run["validation_accuracy"] for run in found["runs"]]
+    assert (found["kind"], found["count"], found["finished"]) == ("seeds", 2, 2)
+    assert found["last"]["mean"] == pytest.approx(np.mean(last))
+    assert found["last"]["deviation"] == pytest.approx(np.std(last, ddof=1))
+    assert sorted(run.config.seed for run in list_runs(runs_root)) == [0, 1]
+    said = say(*words, "--cross-validate", "2")
+    assert said.code == 0
+    assert "2 of 2 runs have finished." in said.out
+    assert re.search(r"validation accuracy, last epoch: mean [\d.]+%, standard deviation [\d.]+%", said.out)
+    assert "must be at least 2" in say(*words, "--repeats", "1").refusal

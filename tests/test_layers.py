@@ -22,6 +22,7 @@ WITHOUT_TORCH = (
     "events",
     "runs",
     "schedules",
+    "series",
     "suggestions",
     "subsets",
     "sources",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +12,11 @@ import pytest
 
 from cifar_core import job
 from cifar_core.config import FIELDS, MODELS, RECIPES, TrainConfig, label
-from cifar_core.events import Changed, duration
-from cifar_core.runs import Held, Run, RunError, list_runs
+from cifar_core.events import Changed, End, duration
+from cifar_core.runs import Held, Run, RunError, list_runs, write_whole
+from cifar_core.suggestions import suggestions, tried
 from pages.ui import settings
-from tests.conftest import Tiny, progress_event
+from tests.conftest import Tiny, epoch_event, progress_event, start_event
 
 PAGE = "pages/train.py"
 
@@ -500,3 +502,69 @@ def test_a_long_step_is_said(run_in_state: Callable[..., Run], dashboard: Open) 
     assert "A step takes about 3 s here; a change is in force with the next one." in texts(
         steering(dashboard(PAGE), run)
     )
+
+
+# Learning rate and series --------------------------------------------------------------------------------------------
+
+
+def test_a_range_test_is_shown_and_its_suggestions_fill_in_the_learning_rate(
+    dashboard: Open, cache: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[dict[str, Any]] = []
+    monkeypatch.setattr(job, "start_task", lambda folder, task, cache: started.append(task))
+    app = dashboard(PAGE, recipe="single_conv")
+    assert "Start the test" not in labels(app), "it costs something while it is closed"
+    app.session_state["ranging"] = True
+    app.run()
+    assert not app.exception, app.exception
+    next(button for button in app.button if button.label == "Start the test").click().run()
+    (task,) = started
+    config = TrainConfig.from_values(task["config"])
+    assert (config.model, config.data) == ("single_conv", str(tiny.source))
+    folder, _ = job.range_task(config, cache.parent, tiny.info)
+    with folder.held():
+        write_whole(folder.path / "task.json", json.dumps(task).encode())
+        assert list(job.execute_task(folder, cache))
+    app.run()
+    assert not app.exception, app.exception
+    found = {one.name: one for one in suggestions(tried(folder.events()))}
+    uses = [label for label in labels(app) if label.startswith("Use ")]
+    assert uses == [f"Use {one.learning_rate:g} ({name})" for name, one in found.items() if one.learning_rate]
+    app.button(key="use-minimum").click().run()
+    assert not app.exception, app.exception
+    assert widgets(app)["learning_rate"].value == found["minimum"].learning_rate
+    # Another rate is no other test.
+    assert [label for label in labels(app) if label.startswith("Use ")] == uses
+
+
+def test_repeats_start_their_runs_at_once_and_show_them_together(
+    dashboard: Open, runs_root: Path, launched: list[Run], tiny: Tiny
+) -> None:
+    app = dashboard(PAGE, recipe="single_conv")
+    app.selectbox(key="series_kind").set_value("folds").run()
+    app.number_input(key="series_folds").set_value(3).run()
+    next(button for button in app.button if button.label == "Start 3 trainings").click().run()
+    assert not app.exception, app.exception
+    runs = list_runs(runs_root)
+    assert sorted(run.config.fold for run in runs) == [0, 1, 2]
+    assert {run.id for run in launched} == {run.id for run in runs}
+    metrics = {metric.label: metric.value for metric in app.metric}
+    assert metrics["Finished"] == "0 of 3"
+    assert metrics["Standard deviation"] == "–"
+    for fold, run in enumerate(launched):
+        run.append(start_event(tiny))
+        run.append(epoch_event(1, validation_accuracy=0.5 + fold / 10))
+        if fold < 2:
+            run.append(End(outcome="finished", message="Finished.", epoch=1, step=11))
+    app = dashboard(PAGE, run=launched[0].id)
+    metrics = {metric.label: metric.value for metric in app.metric}
+    assert metrics["Finished"] == "2 of 3"
+    assert metrics["Mean, last epochs"] == "55.0%"
+    assert metrics["Standard deviation"] == "7.07%"
+    table = next(frame.value for frame in app.dataframe if "which" in frame.value)
+    assert table["which"].tolist() == [0, 1, 2]
+    app = dashboard("pages/compare.py")
+    table = next(frame.value for frame in app.dataframe if "series" in frame.value)
+    assert table["series"].tolist() == ["single_conv · cross-validation with 3 folds"]
+    assert table["finished"].tolist() == ["2 of 3"]
+    assert table["last_mean"].tolist() == [pytest.approx(55)]

@@ -18,7 +18,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from cifar_core.events import Tried
 from cifar_core.runs import Run, RunError
+from cifar_core.suggestions import RULES, Suggestion
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -488,6 +490,78 @@ SCHEDULE_CURVE: dict[str, Any] = {
         ],
     },
 }
+
+
+EACH_STEP, SMOOTHED = "each step", "smoothed"
+
+
+def range_curve(points: Sequence[Tried], found: Sequence[Suggestion]) -> pd.DataFrame:
+    """The points of a range test and the rates suggested, as the rows of `RANGE_CURVE`.
+
+    Returns:
+        Columns `learning rate`, `loss`, `what`: one of the two curves, or the name of a suggestion.
+    """
+    rows = [(point.learning_rate, point.loss, EACH_STEP) for point in points]
+    rows += [(point.learning_rate, point.smoothed, SMOOTHED) for point in points]
+    for one in found:
+        if one.learning_rate is not None:
+            nearest = min(points, key=lambda point: abs(math.log(point.learning_rate / one.learning_rate)))
+            rows.append((one.learning_rate, nearest.smoothed, one.name))
+    return pd.DataFrame(rows, columns=["learning rate", "loss", "what"])
+
+
+def _range_spec() -> dict[str, Any]:
+    curves, marks = [EACH_STEP, SMOOTHED], list(RULES)
+    legend = {"orient": "bottom", "direction": "horizontal", "columns": 2, "labelLimit": 160}
+    x = {
+        "field": "learning rate",
+        "type": "quantitative",
+        "title": "Learning rate",
+        "scale": {"type": "log", "nice": False, "padding": 8},
+        "axis": {"format": "~g", "labelOverlap": True, "tickCount": 6},
+    }
+    y = {"field": "loss", "type": "quantitative", "title": "Loss", "scale": {"zero": False}, "axis": {"format": "~g"}}
+    tooltip = [
+        {"field": "what", "title": "Curve"},
+        {"field": "learning rate", "type": "quantitative", "format": ".2g", "title": "Learning rate"},
+        {"field": "loss", "type": "quantitative", "format": ".3f", "title": "Loss"},
+    ]
+    mark = {"field": "what", "type": "nominal", "title": None}
+    return {
+        "height": 240,
+        "encoding": {"x": x, "y": y, "tooltip": tooltip},
+        "resolve": {"scale": {"color": "independent"}},
+        "layer": [
+            {
+                "transform": [{"filter": {"field": "what", "oneOf": curves}}],
+                "mark": {"type": "line", "clip": True},
+                "encoding": {
+                    "color": {
+                        **mark,
+                        "scale": {"domain": curves, "range": ["#7FA9C9", CLASS_COLOURS[0]]},
+                        "legend": {**legend, "symbolType": "stroke", "symbolStrokeWidth": 3},
+                    },
+                    "strokeWidth": {**mark, "scale": {"domain": curves, "range": [1, 2.5]}, "legend": None},
+                },
+            },
+            # Told apart by their shapes, and by the buttons below with the same names.
+            {
+                "transform": [{"filter": {"field": "what", "oneOf": marks}}],
+                "mark": {"type": "point", "filled": True, "size": 130, "opacity": 1, "stroke": "white"},
+                "encoding": {
+                    "shape": {
+                        **mark,
+                        "scale": {"domain": marks, "range": ["circle", "square", "triangle-up", "diamond"]},
+                        "legend": {**legend, "symbolFillColor": CLASS_COLOURS[5]},
+                    },
+                    "color": {"value": CLASS_COLOURS[5]},
+                },
+            },
+        ],
+    }
+
+
+RANGE_CURVE = _range_spec()
 
 
 MAP_COLOURINGS = ("class", "prediction", "correctness")

@@ -11,10 +11,10 @@ import streamlit as st
 from cifar_core.config import FIELD_TYPES, FIELDS, GROUPS, MODELS, RECIPES, TrainConfig, label
 from cifar_core.datasets import DataInfo, cached
 from cifar_core.runs import Run, family_of, list_runs
-from cifar_core.schedules import planned
+from cifar_core.schedules import planned, unforeseen
 from cifar_core.subsets import chosen_classes, class_names, info_of_classes, listed_classes
 from pages import ui
-from pages.ui import charts, loaders
+from pages.ui import charts, loaders, ranging, series
 
 
 def beginning(run: Run | None) -> tuple[Run | None, str]:
@@ -60,11 +60,12 @@ def beginning(run: Run | None) -> tuple[Run | None, str]:
     return parent, weights
 
 
-def form(parent: Run | None = None) -> TrainConfig | None:
+def form(parent: Run | None = None, checkpoint: str = "last") -> TrainConfig | None:
     """All settings of a training with help and bounds; a configuration once Start is pressed.
 
     Args:
         parent: The run to fork; the form begins with its settings.
+        checkpoint: The weights of it that the fork begins with.
     """
     infos = {info.source: info for info in cached(ui.place().cache)}
     if parent:
@@ -98,14 +99,23 @@ def form(parent: Run | None = None) -> TrainConfig | None:
         top.error(ui.plain(str(error)))
         return None
     _preview(config, info)
+    if info:
+        ranging.find(config, info, parent, checkpoint)
     if not infos:
         with top:
             ui.no_data()
     elif info:
         # In full, which the narrow list below may not show.
         top.markdown(f"Trains on **{ui.plain(info.name)}**.")
+    with top:
+        series.choose()
+    kind, count = series.chosen()
+    if kind:
+        said = f"Start {count} {'forks' if parent else 'trainings'}"
+    else:
+        said = "Fork the run" if parent else "Start training"
     if top.button(
-        "Fork the run" if parent else "Start training",
+        said,
         type="primary",
         icon=":material/play_arrow:",
         width="stretch",
@@ -185,6 +195,8 @@ def _preview(config: TrainConfig, info: DataInfo | None) -> None:
         frame = pd.DataFrame(planned(config, steps_per_epoch), columns=["epoch", "learning rate"])
         st.vega_lite_chart(frame, charts.SCHEDULE_CURVE, key="schedule", alt="Planned learning rate by epoch")
         st.caption(f"{config.epochs * steps_per_epoch:,} steps, {steps_per_epoch:,} an epoch.")
+        for sentence in unforeseen(config):
+            st.caption(sentence)
     layers = st.expander("Layers of the network", on_change="rerun", key="layers")
     if layers.open:
         classes = len(info.classes) if info else 10
