@@ -15,7 +15,7 @@ from cifar_core.config import FIELDS, MODELS, RECIPES, TrainConfig, label
 from cifar_core.events import Changed, End, duration
 from cifar_core.runs import Held, Run, RunError, list_runs, write_whole
 from cifar_core.suggestions import suggestions, tried
-from pages.ui import settings
+from pages.ui import live, settings
 from tests.conftest import Tiny, epoch_event, progress_event, start_event
 
 PAGE = "pages/train.py"
@@ -205,8 +205,8 @@ def test_start_makes_a_run_with_exactly_the_chosen_settings(
 def test_some_classes_and_a_fold_of_them_can_be_chosen(dashboard: Open, runs_root: Path) -> None:
     app = change(dashboard(PAGE), classes=["stripes", "circle"], folds=4, fold=3)
     assert "Trains on **Images in shapes (circle, stripes)**." in texts(app)
-    # Three quarters of 120 images, in batches of 500.
-    assert "3 steps, 1 an epoch." in texts(app)
+    # Three quarters of 120 images, in one batch.
+    assert f"{TrainConfig.from_values(RECIPES['quick'].settings).epochs} steps, 1 an epoch." in texts(app)
     start(app).click().run()
     (run,) = list_runs(runs_root)
     assert (run.config.classes, run.config.folds, run.config.fold) == ("stripes,circle", 4, 3)
@@ -272,6 +272,19 @@ def test_a_run_in_each_state_has_its_word_and_its_buttons(
         assert metrics["Best validation accuracy"] == ("80.0%" if state == "finished" else "40.0%")
         assert metrics["Time left"] == (duration(12.0) if state == "running" else "–")
         assert f"Run {run.id}, in {run.path}" in texts(app)
+
+
+@pytest.mark.parametrize(("seconds", "tick"), [(20.0, 1.0), (100.0, 3.0), (1000.0, 5.0)])
+def test_a_long_run_is_looked_at_less_often(run_in_state: Callable[..., Run], seconds: float, tick: float) -> None:
+    """Each look is drawn by a browser on the cores that train."""
+    run = run_in_state("running")
+    epochs, step = run.settings.epochs, 22
+    left = seconds * (1 - step / 11 / epochs)
+    run.append(progress_event(step, seconds_left=left))
+    assert live._tick(run) == tick
+    # The first step prepares the kernels and promises too much.
+    run.append(progress_event(0, seconds_left=5000.0))
+    assert live._tick(run) == 1.0
 
 
 @pytest.mark.parametrize("state", ["ready", "stopped", "failed", "interrupted"])

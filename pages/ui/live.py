@@ -1,4 +1,4 @@
-"""A run as it happens: state, controls and curves, drawn anew every second while its worker lives."""
+"""A run as it happens: state, controls and curves, drawn anew every few seconds while its worker lives."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from pages import ui
 from pages.ui import charts, keeping
 from pages.ui import settings as form
 
-TICK_SECONDS = 1.0
+TICKS = {0.0: 1.0, 60.0: 3.0, 300.0: 5.0}
+"""Seconds between two looks at a run, by the seconds that it lasts in all, from these on. A browser draws on the cores
+that train: a look takes a tenth of a second of one, which every second would cost a training on two cores 7 %."""
 
 WORD_SECONDS = 0.8
 """How long a click waits for the worker's word before the next tick shows it."""
@@ -34,14 +36,16 @@ def watch(run: Run) -> None:
     alive = run.alive
     # The fragment keeps the arguments of the last full run, so it gets the folder and asks that for the rest.
     started = run.start is not None
-    st.fragment(_watch, run_every=TICK_SECONDS if alive else None)(str(run.path), alive, started)
+    tick = _tick(run)
+    st.fragment(_watch, run_every=tick if alive else None)(str(run.path), alive, started, tick)
     _facts(run)
 
 
-def _watch(path: str, was_alive: bool, had_started: bool) -> None:
+def _watch(path: str, was_alive: bool, had_started: bool, tick: float) -> None:
     run = Run(Path(path))
-    # What lies outside this fragment, and does not change from tick to tick, follows at these moments only.
-    if run.alive != was_alive or (run.start is not None) != had_started:
+    # What lies outside this fragment, and does not change from tick to tick, follows at these moments only. A tick only
+    # grows, or an estimate beside a limit would have the page drawn again and again.
+    if run.alive != was_alive or (run.start is not None) != had_started or (run.alive and _tick(run) > tick):
         st.rerun()
     try:
         settings = run.settings
@@ -63,6 +67,20 @@ def _watch(path: str, was_alive: bool, had_started: bool) -> None:
         )
     if run.state in ("finished", "stopped"):
         _afterwards(run, settings)
+
+
+def _tick(run: Run) -> float:
+    """Seconds until the next look: the longer a run, the more."""
+    latest = run.latest
+    try:
+        epochs = run.settings.epochs
+    except RunError:
+        return TICKS[0.0]
+    # The first steps take longer and promise too long a run.
+    if latest is None or latest.seconds_left is None or not 0.02 * epochs <= latest.epoch < epochs:
+        return TICKS[0.0]
+    seconds = latest.seconds_left * epochs / (epochs - latest.epoch)
+    return max(tick for least, tick in TICKS.items() if seconds >= least)
 
 
 def _controls(run: Run, settings: TrainConfig) -> None:
