@@ -499,64 +499,69 @@ def range_curve(points: Sequence[Tried], found: Sequence[Suggestion]) -> pd.Data
     """The points of a range test and the rates suggested, as the rows of `RANGE_CURVE`.
 
     Returns:
-        Columns `learning rate`, `loss`, `what`: one of the two curves, or the name of a suggestion.
+        Columns `learning rate`, `loss`, `what`: one of the two curves, or the name of a suggestion. Losses far above
+        the first ones are left out, beside which the fall would be flat.
     """
+    smoothed = [point.smoothed for point in points]
+    lowest, first = min(smoothed), max(smoothed[: len(smoothed) // 10 + 1])
+    highest = first + max(0.6 * (first - lowest), 0.1 * first)
     rows = [(point.learning_rate, point.loss, EACH_STEP) for point in points]
     rows += [(point.learning_rate, point.smoothed, SMOOTHED) for point in points]
-    for one in found:
-        if one.learning_rate is not None:
-            nearest = min(points, key=lambda point: abs(math.log(point.learning_rate / one.learning_rate)))
-            rows.append((one.learning_rate, nearest.smoothed, one.name))
+    rows = [row for row in rows if row[1] <= highest]
+    rows += [(one.learning_rate, lowest, one.name) for one in found if one.learning_rate is not None]
     return pd.DataFrame(rows, columns=["learning rate", "loss", "what"])
 
 
 def _range_spec() -> dict[str, Any]:
     curves, marks = [EACH_STEP, SMOOTHED], list(RULES)
-    legend = {"orient": "bottom", "direction": "horizontal", "columns": 2, "labelLimit": 160}
     x = {
         "field": "learning rate",
         "type": "quantitative",
         "title": "Learning rate",
         "scale": {"type": "log", "nice": False, "padding": 8},
-        "axis": {"format": "~g", "labelOverlap": True, "tickCount": 6},
+        "axis": {"format": "~g", "labelOverlap": True, "grid": False},
     }
-    y = {"field": "loss", "type": "quantitative", "title": "Loss", "scale": {"zero": False}, "axis": {"format": "~g"}}
+    y = {"field": "loss", "type": "quantitative", "title": "Loss", "scale": {"zero": False}, "axis": {"format": ".3~f"}}
     tooltip = [
         {"field": "what", "title": "Curve"},
         {"field": "learning rate", "type": "quantitative", "format": ".2g", "title": "Learning rate"},
         {"field": "loss", "type": "quantitative", "format": ".3f", "title": "Loss"},
     ]
-    mark = {"field": "what", "type": "nominal", "title": None}
+    curve = {"field": "what", "type": "nominal", "title": None}
+    legend = {"orient": "bottom", "direction": "vertical", "symbolType": "stroke", "symbolStrokeWidth": 3}
+    # Their names stand one below the other, as the rates are often close together.
+    names = [
+        {
+            "transform": [{"filter": {"field": "what", "equal": name}}],
+            "mark": {"type": "text", "align": "left", "baseline": "top", "dx": 4, "color": CLASS_COLOURS[5]},
+            "encoding": {"x": x, "y": {"value": 2 + 13 * place}, "text": {"field": "what"}},
+        }
+        for place, name in enumerate(marks)
+    ]
     return {
         "height": 240,
-        "encoding": {"x": x, "y": y, "tooltip": tooltip},
-        "resolve": {"scale": {"color": "independent"}},
         "layer": [
             {
                 "transform": [{"filter": {"field": "what", "oneOf": curves}}],
-                "mark": {"type": "line", "clip": True},
+                "mark": {"type": "line"},
                 "encoding": {
+                    "x": x,
+                    "y": y,
+                    "tooltip": tooltip,
                     "color": {
-                        **mark,
+                        **curve,
                         "scale": {"domain": curves, "range": ["#7FA9C9", CLASS_COLOURS[0]]},
-                        "legend": {**legend, "symbolType": "stroke", "symbolStrokeWidth": 3},
+                        "legend": legend,
                     },
-                    "strokeWidth": {**mark, "scale": {"domain": curves, "range": [1, 2.5]}, "legend": None},
+                    "strokeWidth": {**curve, "scale": {"domain": curves, "range": [1, 2.5]}, "legend": None},
                 },
             },
-            # Told apart by their shapes, and by the buttons below with the same names.
             {
                 "transform": [{"filter": {"field": "what", "oneOf": marks}}],
-                "mark": {"type": "point", "filled": True, "size": 130, "opacity": 1, "stroke": "white"},
-                "encoding": {
-                    "shape": {
-                        **mark,
-                        "scale": {"domain": marks, "range": ["circle", "square", "triangle-up", "diamond"]},
-                        "legend": {**legend, "symbolFillColor": CLASS_COLOURS[5]},
-                    },
-                    "color": {"value": CLASS_COLOURS[5]},
-                },
+                "mark": {"type": "rule", "strokeDash": [3, 3], "color": CLASS_COLOURS[5]},
+                "encoding": {"x": x, "tooltip": tooltip[:2]},
             },
+            *names,
         ],
     }
 

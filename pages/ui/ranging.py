@@ -71,7 +71,7 @@ def _choices(folder: WorkFolder, task: dict[str, object]) -> None:
             help=one.sentence,
             width="stretch",
         )
-    st.caption("A schedule takes the learning rate as its highest.")
+    st.caption("A schedule takes the learning rate as its highest. Where the loss breaks, the curve is cut off.")
     if st.button("Test again", icon=":material/replay:", key="range-again"):
         try:
             job.start_task(folder, task, ui.place().cache)
