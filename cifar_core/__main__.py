@@ -17,7 +17,7 @@ from typing import Any
 
 from cifar_core import job, queues, series
 from cifar_core.config import FIELD_TYPES, FIELDS, RECIPES, TrainConfig
-from cifar_core.events import End, Epoch, Event, Progress, Start, TaskProgress, Waiting, duration, size
+from cifar_core.events import Changed, End, Epoch, Event, Notice, Progress, Start, TaskProgress, Waiting, duration, size
 from cifar_core.runs import Held, Run, RunError, WorkFolder, find_run, list_runs
 
 ANSWER_SECONDS = 30.0
@@ -129,7 +129,12 @@ def _parser() -> argparse.ArgumentParser:
         ("pause", _pause, "Pause a run; it keeps its place on the device."),
         ("resume", _resume, "Go on with a run that is paused, stopped or was interrupted."),
     ):
-        _add_run(_command(commands, name, command, says))
+        of_a_run = _command(commands, name, command, says)
+        _add_run(of_a_run)
+        if name == "resume":
+            for setting, field in FIELDS.items():
+                if field.metadata["live"]:
+                    _add_setting(of_a_run, setting, field.metadata, "what is in force")
 
     runs = _command(
         commands, "runs", _runs, "List the runs; name, star, archive or delete one, or move it in its queue."
@@ -371,6 +376,10 @@ def _say(event: Event, epochs: int) -> None:
                 print(f"\r{event.phase}, epoch {event.epoch:.2f} of {epochs}\x1b[K\r", end="", file=sys.stderr)
             else:
                 print(f"\r{event.what}: {event.done:,} of {event.total:,}\x1b[K\r", end="", file=sys.stderr)
+        case Changed() if event.reason:
+            _tell(event.reason)
+        case Notice():
+            _tell(event.message)
         case End() if event.outcome != "failed":
             _tell(event.message)
 
@@ -563,6 +572,10 @@ def _pause(options: argparse.Namespace) -> int:
 
 def _resume(options: argparse.Namespace) -> int:
     run = _find(options)
+    values = {name: value for name, value in vars(options).items() if name in FIELDS}
+    run.settings.changed(values)
+    if values:
+        run.request("change", values)
     if run.alive and run.last_end is None:
         run.withdraw("pause")
         return _report(run, options, _resumed(run))

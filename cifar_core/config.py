@@ -480,6 +480,17 @@ class TrainConfig:
         low=0,
         high=2**31 - 1,
     )
+    images_at_once: int = setting(
+        0,
+        "Images of a step that are computed together; of more parts than one the gradients are added up, which takes "
+        "less memory. 0 computes the whole batch at once. Halved by itself where the memory does not suffice. "
+        "Batch norm sees one part at a time.",
+        "Machine",
+        low=0,
+        high=4096,
+        unit="images",
+        live=True,
+    )
     keep_every: int = setting(
         10,
         "Epochs between weights that are kept beside the best and the last ones, to go back to or to fork from. "

@@ -107,6 +107,8 @@ class Changed(Event):
     step: int
     values: dict[str, Any]
     before: dict[str, Any]
+    reason: str = ""
+    """Why, in a sentence, where the program changed them by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +116,14 @@ class Refused(Event):
     """Something that was asked of the run and cannot be done; `message` says why in one sentence."""
 
     kind: ClassVar[str] = "refused"
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notice(Event):
+    """Something went otherwise than planned, and the run goes on; `message` says it in one sentence."""
+
+    kind: ClassVar[str] = "notice"
     message: str
 
 
@@ -136,6 +146,8 @@ class End(Event):
     message: str
     epoch: float = 0.0
     step: int = 0
+    reason: str = ""
+    """"diverged" where it failed because the loss was not a number any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +173,10 @@ class Tried(Event):
 
 _KINDS: dict[str, type[Event]] = {
     event.kind: event
-    for event in (Boot, Waiting, Start, Progress, Epoch, Changed, Refused, Paused, Resumed, End, TaskProgress, Tried)
+    for event in (
+        *(Boot, Waiting, Start, Progress, Epoch, Changed, Refused, Notice, Paused, Resumed, End),
+        *(TaskProgress, Tried),
+    )
 }
 
 

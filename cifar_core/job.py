@@ -29,6 +29,7 @@ from cifar_core.events import (
     End,
     Epoch,
     Event,
+    Notice,
     Paused,
     Progress,
     Refused,
@@ -64,6 +65,9 @@ NO_DATA = "The run names no data set; give its path with --data or choose one on
 SPINS = "1000"
 """How often a thread of GNU's OpenMP looks for work before it sleeps. By default it looks for milliseconds, which takes
 the core from the thread that it waits for wherever something else runs too: a training then crawls."""
+
+POLITE_SECONDS = 2.0
+"""How long a process that is to be ended has to end by itself."""
 
 EXIT_SECONDS = 10.0
 """How long a worker that has said its last word may take to exit."""
@@ -222,6 +226,80 @@ def launch(folder: WorkFolder, cache: Path) -> None:
         raise RunError(f"No worker can be started in {folder.path}: {error.strerror}.") from None
 
 
+@dataclass(frozen=True)
+class Launched:
+    """Who set a run's worker going, and when, in seconds since 1970."""
+
+    time: float
+    still_there: bool
+
+
+def launched(run: WorkFolder) -> Launched | None:
+    """Where the last worker came from; None where its process was not started by another one."""
+    boots = [event for event in run.events() if isinstance(event, Boot)][-2:]
+    # A launch says so once before the worker does; work in a process of one's own is said by itself alone.
+    if len(boots) < 2 or boots[0].pid == boots[1].pid or boots[0].host != platform.node():
+        return None
+    return Launched(boots[0].time, boots[0].pid == os.getpid() or _exists(boots[0].pid))
+
+
+def _exists(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def end_process(folder: WorkFolder) -> None:
+    """End the worker of a folder, politely at first; what it did since its last checkpoint is lost.
+
+    Raises:
+        RunError: Its process cannot be found with certainty, or not be ended.
+    """
+    boot = next((event for event in reversed(folder.events()) if isinstance(event, Boot)), None)
+    if boot is None or boot.host != platform.node() or not _holds_lock(boot.pid, folder):
+        raise RunError(
+            f"The process that works on {folder.path.name} cannot be told with certainty, so none is ended; it may be "
+            "on another machine or another user's."
+        )
+    try:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            os.kill(boot.pid, number)
+            limit = time.monotonic() + POLITE_SECONDS
+            while folder.alive and time.monotonic() < limit:
+                time.sleep(0.05)
+            if not folder.alive:
+                return
+    except ProcessLookupError:
+        return
+    except PermissionError:
+        raise RunError(f"The process {boot.pid} belongs to another user and cannot be ended.") from None
+    raise RunError(f"The process {boot.pid} did not end; the system may be waiting for a disk or a device.")
+
+
+def _holds_lock(process: int, folder: WorkFolder) -> bool:
+    """Whether this very process has the folder's lock open; the number alone may be that of another one by now."""
+    if process == os.getpid() or not folder.alive:
+        return False
+    try:
+        lock = (folder.path / "lock").stat()
+        opened = [entry.stat() for entry in os.scandir(f"/proc/{process}/fd")]
+    except FileNotFoundError:
+        return _command_names(process, folder)
+    except OSError:
+        return False
+    return any((one.st_dev, one.st_ino) == (lock.st_dev, lock.st_ino) for one in opened)
+
+
+def _command_names(process: int, folder: WorkFolder) -> bool:
+    """Where the system has no /proc: whether the process was started for this folder."""
+    said = subprocess.run(["ps", "-o", "command=", "-p", str(process)], capture_output=True, text=True, check=False)
+    return "cifar_core.job" in said.stdout and folder.path.name in said.stdout
+
+
 def _await_exit(folder: WorkFolder) -> None:
     limit = time.monotonic() + EXIT_SECONDS
     while folder.last_end and folder.alive and time.monotonic() < limit:
@@ -352,8 +430,8 @@ def _failure(folder: WorkFolder, error: Exception) -> End:
         # Not to the standard error, which is a person's where no worker was launched.
         with suppress(OSError), folder.log_path.open("a") as log:
             traceback.print_exception(error, file=log)
-        # By name, as torch may be what failed to be imported.
-        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        # Only where torch is there, as it may be what failed to be imported.
+        if isinstance(error, MemoryError) or ("torch" in sys.modules and _found_no_room(error)):
             return End(outcome="failed", message="There is not enough memory; choose a smaller batch size or width.")
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             again = "resume the run" if isinstance(folder, Run) else "try again"
@@ -363,7 +441,14 @@ def _failure(folder: WorkFolder, error: Exception) -> End:
             return End(outcome="failed", message=f"{error.strerror}: {error.filename or 'a file of the run'}.")
         first_line = (str(error).splitlines() or [""])[0].rstrip(".")
         return End(outcome="failed", message=f"{type(error).__name__}: {first_line}. The worker's log says more.")
-    return End(outcome="failed", message=str(error))
+    reason = "diverged" if type(error).__name__ == "Diverged" else ""
+    return End(outcome="failed", message=str(error), reason=reason)
+
+
+def _found_no_room(error: Exception) -> bool:
+    from cifar_core.compute import is_out_of_memory
+
+    return is_out_of_memory(error)
 
 
 def _train(run: Run, cache: Path) -> Iterator[Event]:
@@ -397,6 +482,7 @@ def _train(run: Run, cache: Path) -> Iterator[Event]:
                 yield _said(run, End(outcome="stopped", message="Stopped while the images were being read."))
                 return
         training, data = _set_up(run, cache, compute)
+        yield from _restored(run, training, data)
         yield _said(
             run,
             Start(
@@ -414,7 +500,7 @@ def _train(run: Run, cache: Path) -> Iterator[Event]:
                 versions={"python": platform.python_version(), "torch": str(torch.__version__)},
             ),
         )
-        yield from _steered(run, training, data)
+        yield from _steered(run, training, data, stack)
 
 
 def _awaited(run: Run, device: str, stack: ExitStack) -> Generator[Event, None, bool]:
@@ -455,7 +541,6 @@ def _prepared(source: str, cache: Path) -> Iterator[TaskProgress]:
 def _set_up(run: Run, cache: Path, compute: Compute) -> tuple[Training, DataSet]:
     from cifar_core.compute import prepare_device
     from cifar_core.datasets import open_dataset
-    from cifar_core.networks import load_tensors
     from cifar_core.training import Training, material
 
     config = run.config
@@ -466,17 +551,8 @@ def _set_up(run: Run, cache: Path, compute: Compute) -> tuple[Training, DataSet]
             f"The images at {config.data} have changed since the run began, so it cannot go on; start a new run."
         )
     prepare_device(compute)
-    last = run.path / "checkpoints" / "last.safetensors"
-    model = _fresh(config, data, pretrained=not last.exists())
+    model = _fresh(config, data, pretrained=not run.restorable())
     training = Training(config, model, material(config, data, compute.device), compute, run.plan)
-    if last.exists():
-        tensors, metadata = load_tensors(last)
-        # A fork begins with its parent's weights, but with settings of its own.
-        if run.parent and not before:
-            training.fork(tensors, metadata.get("training", {}))
-            _keep(run, training, data, "last")
-        else:
-            training.restore(tensors, metadata.get("training", {}))
     return training, data
 
 
@@ -494,14 +570,52 @@ def _fresh(config: TrainConfig, data: DataSet, pretrained: bool) -> Classifier:
     return model
 
 
-def _steered(run: Run, training: Training, data: DataSet) -> Iterator[Event]:
+def _restored(run: Run, training: Training, data: DataSet) -> Iterator[Event]:
+    """Bring the training to where the run was, by the latest checkpoint that is whole and fits."""
+    from cifar_core.networks import load_tensors
+
+    trouble: tuple[ValueError, Path] | None = None
+    for path in run.restorable():
+        try:
+            tensors, metadata = load_tensors(path)
+            # A fork begins with its parent's weights, but with settings of its own.
+            if run.parent and not run.start:
+                training.fork(tensors, metadata.get("training", {}))
+            else:
+                training.restore(tensors, metadata.get("training", {}))
+        except ValueError as error:
+            trouble = trouble or (error, path)
+            continue
+        break
+    else:
+        if trouble:
+            raise trouble[0]
+        return
+    if run.parent and not run.start:
+        # Its predecessor would be the parent's, with the parent's settings.
+        _keep(run, training, data, "last")
+    elif trouble:
+        why, damaged = trouble
+        damaged.replace(damaged.with_name("damaged.safetensors"))
+        message = (
+            f"{why} The run goes on from the weights kept before, of epoch {training.epoch:.4g}; what came after "
+            "is trained again, and the file that could not be used is now damaged.safetensors."
+        )
+        yield _said(run, Notice(message=message))
+
+
+def _steered(run: Run, training: Training, data: DataSet, stack: ExitStack) -> Iterator[Event]:
     """Train, keep checkpoints, and do what is asked through the run's control folder."""
     kept = training.step
     said = 0.0
     yield from _change(run, training)
     for event in training.events():
+        if _is_dispossessed(run, stack):
+            return
         # A long run says less often how far it is, or its log would be slow to read in the end.
         pause = min(training.seconds / CURVE_POINTS, 10.0)
+        if isinstance(event, Changed):
+            run.fulfilled("change")
         if not isinstance(event, Progress) or time.monotonic() - said >= pause:
             yield _said(run, event)
             said = time.monotonic()
@@ -510,15 +624,16 @@ def _steered(run: Run, training: Training, data: DataSet) -> Iterator[Event]:
             if event.best:
                 _keep(run, training, data, "best")
             _keep_now_and_then(run, training, data)
-            _keep(run, training, data, "last")
+            _keep_last(run, training, data)
             kept = training.step
         yield from _change(run, training)
         if run.taken("save") is not None:
             _keep(run, training, data, f"step-{training.step}")
-            _keep(run, training, data, "last")
+            _keep_last(run, training, data)
+            run.fulfilled("save")
             kept = training.step
         if run.requested("pause") and not run.requested("stop"):
-            _keep(run, training, data, "last")
+            _keep_last(run, training, data)
             kept = training.step
             yield _said(run, Paused())
             while run.requested("pause") and not run.requested("stop"):
@@ -527,7 +642,7 @@ def _steered(run: Run, training: Training, data: DataSet) -> Iterator[Event]:
                 yield _said(run, Resumed())
         if run.requested("stop"):
             if training.step != kept:
-                _keep(run, training, data, "last")
+                _keep_last(run, training, data)
             message = f"Stopped after {training.epoch:.2f} epochs; the weights are kept."
             yield _said(run, End(outcome="stopped", message=message, epoch=training.epoch, step=training.step))
             return
@@ -541,13 +656,30 @@ def _steered(run: Run, training: Training, data: DataSet) -> Iterator[Event]:
     yield _said(run, End(outcome="finished", message=message + ".", epoch=training.epoch, step=training.step))
 
 
+def _is_dispossessed(run: Run, stack: ExitStack) -> bool:
+    """Whether another worker has taken over, which is possible only where somebody removed the lock's file."""
+    if not run.alive:
+        try:
+            stack.enter_context(run.held())
+        except Held:
+            return True
+    boot = next((event for event in reversed(run.events()) if isinstance(event, Boot)), None)
+    return boot is not None and (boot.pid, boot.host) != (os.getpid(), platform.node())
+
+
 def _change(run: Run, training: Training) -> Iterator[Event]:
     """Hand on what was asked to be changed; the training says so itself once it is in force."""
     if (wanted := run.taken("change")) is not None:
         try:
             training.change(wanted)
         except (ValueError, TypeError) as error:
+            run.fulfilled("change")
             yield _said(run, Refused(message=str(error)))
+
+
+def _keep_last(run: Run, training: Training, data: DataSet) -> None:
+    """Keep the present weights, and those kept before in case that the file is damaged."""
+    _keep(run, training, data, "last", before=run.path / "checkpoints" / "previous.safetensors")
 
 
 def _keep_now_and_then(run: Run, training: Training, data: DataSet) -> None:
@@ -561,13 +693,13 @@ def _keep_now_and_then(run: Run, training: Training, data: DataSet) -> None:
             path.unlink(missing_ok=True)
 
 
-def _keep(run: Run, training: Training, data: DataSet, name: str) -> None:
+def _keep(run: Run, training: Training, data: DataSet, name: str, before: Path | None = None) -> None:
     from cifar_core.networks import network_metadata, save_tensors
     from cifar_core.subsets import chosen_classes
 
     config = training.config
     tensors, counters = training.state()
-    last_epoch = run.epochs[-1] if run.epochs and run.epochs[-1].step == training.step else None
+    epoch = next((epoch for epoch in run.epochs if epoch.step == training.step), None)
     metadata = network_metadata(
         model_name=config.model,
         width=config.width,
@@ -579,12 +711,12 @@ def _keep(run: Run, training: Training, data: DataSet, name: str) -> None:
         checkpoint=name,
         epoch=training.epoch,
         step=training.step,
-        validation_accuracy=last_epoch.validation_accuracy if last_epoch else None,
+        validation_accuracy=epoch.validation_accuracy if epoch else None,
         data_name=data.info.name,
         data_fingerprint=data.info.fingerprint,
     )
     metadata["training"] = counters
-    save_tensors(run.path / "checkpoints" / f"{name}.safetensors", tensors, metadata)
+    save_tensors(run.path / "checkpoints" / f"{name}.safetensors", tensors, metadata, before)
 
 
 def execute_task(folder: WorkFolder, cache: Path) -> Iterator[Event]:

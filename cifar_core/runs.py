@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import re
 import secrets
@@ -158,20 +159,40 @@ class WorkFolder:
     def requested(self, name: str) -> bool:
         return (self.path / "control" / name).exists()
 
+    def asked_since(self, name: str) -> float | None:
+        """Seconds since the request was made; None where there is none."""
+        with suppress(OSError):
+            return max(time.time() - (self.path / "control" / name).stat().st_mtime, 0.0)
+        return None
+
     def taken(self, name: str) -> dict[str, Any] | None:
         """What was asked under this name, which is thereby withdrawn; None where nothing was."""
         path = self.path / "control" / name
         if not path.exists():
             return None
         # Moved away first: what is asked from here on is another request.
-        mine = path.with_name(f".{name}.taken")
+        mine = path.with_name(f".{name}.begun")
         with suppress(OSError):
             path.replace(mine)
             return read_json(mine) or {}
         return None
 
+    def fulfilled(self, name: str) -> None:
+        """What was taken under this name is done; until then a worker that dies leaves it to the next one."""
+        (self.path / "control" / f".{name}.begun").unlink(missing_ok=True)
+
     def sweep(self) -> None:
-        """Remove what writers that were killed left half-written; for the worker, which holds the lock."""
+        """Remove what killed writers left half-written, and ask again what the last worker took and did not do.
+
+        For the worker, which holds the lock.
+        """
+        for left in (self.path / "control").glob(".*.begun"):
+            name = left.name.removeprefix(".").removesuffix(".begun")
+            # What has been asked since then comes after it.
+            with suppress(OSError):
+                since = read_json(self.path / "control" / name)
+                write_whole(left, json.dumps({**(read_json(left) or {}), **(since or {})}).encode())
+                left.replace(left.with_name(name))
         for folder in (self.path, self.path / "checkpoints", self.path / "control"):
             with suppress(OSError):
                 for entry in os.scandir(folder):
@@ -447,14 +468,22 @@ class Run(WorkFolder):
         steps: dict[int, dict[str, Any]] = {}
         for step, values in read_json(self.path / "plan.json") or []:
             steps.setdefault(int(step), {}).update(values)
-        for change in self.changes:
-            steps.setdefault(change.step, {}).update(change.values)
+        # All of them, not `changes` alone: a worker may have died again before it came to repeat one.
+        for change in (event for event in self.events() if isinstance(event, Changed)):
+            planned = steps.setdefault(change.step, {})
+            new = {name for name, value in change.values.items() if name not in planned or planned[name] != value}
+            for later in (values for step, values in steps.items() if step > change.step):
+                for name in new:
+                    # What was changed by hand after going back takes the place of what once came later.
+                    later.pop(name, None)
+            planned.update(change.values)
         return steps
 
     @property
     def best(self) -> Epoch | None:
         """The epoch with the highest validation accuracy, the earliest of equals."""
-        return max(self.epochs, key=lambda epoch: epoch.validation_accuracy, default=None)
+        numbers = (epoch for epoch in self.epochs if math.isfinite(epoch.validation_accuracy))
+        return max(numbers, key=lambda epoch: epoch.validation_accuracy, default=None)
 
     def history(self) -> list[dict[str, Any]]:
         """Rows for the curves: an epoch each, and between epochs the training so far.
@@ -510,6 +539,13 @@ class Run(WorkFolder):
             return 2, -int(count) * (start.steps_per_epoch if start and kind == "epoch" else 1)
 
         return {name: there[name] for name in sorted(named, key=order)}
+
+    def restorable(self) -> list[Path]:
+        """The files from which the run can go on, the one to try first at the beginning."""
+        folder = self.path / "checkpoints"
+        rotating = [path for name in ("last", "previous") if (path := folder / f"{name}.safetensors").exists()]
+        others = [path for name, path in self.checkpoints().items() if name != "last"]
+        return rotating + sorted(others, key=lambda path: -description(path).get("step", 0))
 
     def task(self, name: str) -> WorkFolder:
         """The folder of a piece of work on this run's results, e.g. an evaluation; made if needed."""

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cifar_core.compute import Compute
+from cifar_core.compute import Compute, is_out_of_memory
 from cifar_core.config import BEGINS_ANEW, FIELDS, TrainConfig
 from cifar_core.contrastive import discriminant, nt_xent, projection
 from cifar_core.datasets import DataSet
@@ -50,6 +51,10 @@ _OF_NETWORK = (PREFIX, PROJECTION)
 
 class Diverged(ArithmeticError):
     """The loss is not a number any more."""
+
+
+class TooLarge(ValueError):
+    """Not even the smallest part of a batch fits into the memory."""
 
 
 @dataclass(frozen=True)
@@ -141,8 +146,12 @@ class Training:
         """Training seconds of this epoch so far."""
         self._validation_seconds = 0.0
         """Of the last validation; 0 before the first."""
-        self._planned = dict(planned or {})
+        self._planned = {step: dict(values) for step, values in (planned or {}).items()}
         self._wanted: dict[str, Any] = {}
+        self._halved: Changed | None = None
+        """What the last step changed by itself, if it did."""
+        self._buffers = [torch.empty_like(buffer) for buffer in self.model.buffers()]
+        """Room for the running statistics of batch norm as they were before a step."""
 
     @property
     def without_labels(self) -> bool:
@@ -178,6 +187,10 @@ class Training:
 
     def _changes(self) -> Iterator[Changed]:
         values = {**self._planned.pop(self.step, {}), **self._wanted}
+        for later in self._planned.values():
+            # What is wanted now is wanted instead of what was once put in force after this step.
+            for name in self._wanted:
+                later.pop(name, None)
         self._wanted = {}
         before = {name: getattr(self.config, name) for name in values}
         if values == before:
@@ -229,8 +242,6 @@ class Training:
             since += time.perf_counter() - away
             config = self.config
             draws = generator_for(seed, self.step)
-            # Dropout draws from the device's own generator.
-            torch.manual_seed(draws.initial_seed() & 0x7FFF_FFFF)
             if self.without_labels:
                 # Two views of each image: the first halves of the batch and of the draws, and the second.
                 chosen = chosen.repeat(2)
@@ -240,8 +251,12 @@ class Training:
             fed = mixed.images
             if config.early_size and self.step < config.early_share * config.epochs * self.steps_per_epoch:
                 fed = shrunk(fed, config.early_size)
-            self._learn(normalise(fed, images.mean, images.std), mixed)
+            # Dropout draws from the device's own generator.
+            self._learn(normalise(fed, images.mean, images.std), mixed, draws.initial_seed() & 0x7FFF_FFFF)
             self.step += 1
+            if self._halved:
+                yield self._halved
+                self._halved = None
             elapsed = time.perf_counter() - since
             if elapsed >= PROGRESS_SECONDS or self.step == 1:
                 now = self._totals()
@@ -256,26 +271,12 @@ class Training:
         """The learning rate of the next step."""
         return learning_rate(self.config, self.step, self.steps_per_epoch, self.validation_losses)
 
-    def _learn(self, batch: Tensor, mixed: Mixed) -> None:
+    def _learn(self, batch: Tensor, mixed: Mixed, seed: int) -> None:
         config = self.config
         rate = self._rate()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        batch = batch.contiguous(memory_format=self.compute.memory_format)
-        with self.compute.autocast():
-            outputs = self.model.project(batch) if self.without_labels else self.model(batch)
-        if self.without_labels:
-            loss, found = nt_xent(outputs, config.temperature)
-            count = len(batch) // 2
-        else:
-            # Cross-entropy in float32: its logarithms lose too much in 16 bits.
-            loss = mixed.mean(
-                lambda labels: F.cross_entropy(outputs.float(), labels, label_smoothing=config.label_smoothing)
-            )
-            found = mixed.mean(lambda labels: (outputs.argmax(1) == labels).float().mean())
-            count = len(batch)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
+        loss, hits = self._gradients(batch, mixed, seed)
         if config.l1 or config.clip_norm:
             self.scaler.unscale_(self.optimizer)
         if config.l1:
@@ -286,10 +287,93 @@ class Training:
         self.scaler.update()
         if self.average:
             self._take_in_average()
-        with torch.no_grad():
-            self._sums[0] += loss * count
-            self._sums[1] += found * count
-        self._seen += count
+        self._sums[0] += loss
+        self._sums[1] += hits
+        # Of SimCLR each image has two views.
+        self._seen += len(batch) // 2 if self.without_labels else len(batch)
+
+    def _gradients(self, batch: Tensor, mixed: Mixed, seed: int) -> tuple[Tensor, Tensor]:
+        """Give all weights the gradient of the batch's mean loss, in parts that are halved until they fit into memory.
+
+        Args:
+            batch: (B, 3, H, W) normalised.
+            seed: Of what the network itself draws.
+
+        Returns:
+            Loss and hits, summed over the images.
+        """
+        buffers = list(self.model.buffers())
+        if buffers:
+            torch._foreach_copy_(self._buffers, buffers)
+        while True:
+            whole = self.without_labels or not self.config.images_at_once
+            at_once = len(batch) if whole else min(self.config.images_at_once, len(batch))
+            try:
+                return self._added_up(batch, mixed, seed, at_once)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+            # Outside of the handler, as the error itself keeps what had been computed in memory.
+            self._halve(at_once)
+            if buffers:
+                torch._foreach_copy_(buffers, self._buffers)
+
+    def _added_up(self, batch: Tensor, mixed: Mixed, seed: int, at_once: int) -> tuple[Tensor, Tensor]:
+        config = self.config
+        torch.manual_seed(seed)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss_sum, hits = torch.zeros(2, device=self.compute.device)
+        sizes = part_sizes(len(batch), at_once)
+        for part, about in zip(batch.split(sizes), mixed.parts(sizes), strict=True):
+            ready = part.contiguous(memory_format=self.compute.memory_format)
+            with self.compute.autocast():
+                outputs = self.model.project(ready) if self.without_labels else self.model(ready)
+            if self.without_labels:
+                loss, found = nt_xent(outputs, config.temperature)
+                count = len(part) // 2
+            else:
+                # Cross-entropy in float32: its logarithms lose too much in 16 bits.
+                loss = about.mean(partial(F.cross_entropy, outputs.float(), label_smoothing=config.label_smoothing))
+                found = about.mean(partial(_accuracy, outputs))
+                count = len(part)
+            self.scaler.scale(loss * (len(part) / len(batch))).backward()
+            with torch.no_grad():
+                loss_sum += loss * count
+                hits += found * count
+        return loss_sum, hits
+
+    def _halve(self, at_once: int) -> None:
+        """Compute half as many images at once from this step on.
+
+        Raises:
+            TooLarge: It is as few as can be.
+        """
+        if self.without_labels:
+            raise TooLarge(
+                f"There is not enough memory for a batch of {at_once // 2} images, which SimCLR compares with each other "
+                "and cannot compute in parts; choose a smaller batch size."
+            )
+        normed = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.model.modules())
+        # Of a single image batch norm has no variance.
+        fewest = 2 if normed else 1
+        if at_once <= fewest:
+            raise TooLarge(
+                f"There is not enough memory, even for {fewest} image{'s' if normed else ''} at once; choose a smaller "
+                "width or another model, or end what else uses the device."
+            )
+        half = max(at_once // 2, fewest)
+        before = self._halved.before if self._halved else {"images_at_once": self.config.images_at_once}
+        self.config = self.config.changed({"images_at_once": half})
+        reason = (
+            f"There was not enough memory for {at_once} images at once, so from now on {half} are computed together "
+            "and their gradients added up to the same step"
+        )
+        reason += f"; batch norm sees only {half} images at a time." if normed else "."
+        self._halved = Changed(
+            step=self.step, epoch=self.epoch, values={"images_at_once": half}, before=before, reason=reason
+        )
+        if self.compute.device.type != "cpu":
+            getattr(torch, self.compute.device.type).empty_cache()
 
     def _take_in_average(self) -> None:
         """Move the running average towards the weights; at first quickly, as it begins with untrained ones."""
@@ -306,11 +390,16 @@ class Training:
         """Loss, hits and images of this epoch so far."""
         loss, hits = self._sums.tolist()
         if not math.isfinite(loss):
-            raise Diverged(
-                f"The training loss stopped being a number in epoch {int(self.epoch) + 1}: the steps are too large. "
-                f"Try a learning rate below {self.config.learning_rate:g}."
-            )
+            raise self._diverged(f"The training loss stopped being a number in epoch {int(self.epoch) + 1}")
         return loss, hits, self._seen
+
+    def _diverged(self, what: str) -> Diverged:
+        advice = [f"a learning rate below {self.config.learning_rate:g}"]
+        if not self.config.clip_norm:
+            advice.append("a clip norm of 1")
+        if self.compute.dtype is not torch.float32:
+            advice.append("precision float32 in a new run")
+        return Diverged(f"{what}: the steps are too large. Try {' or '.join(advice)}.")
 
     def _validate(self) -> Iterator[Progress | Epoch]:
         images = self.images
@@ -321,7 +410,7 @@ class Training:
         loss = torch.zeros((), device=self.compute.device)
         hits = torch.zeros((), device=self.compute.device)
         judged = self.judged.eval()
-        size = VALIDATION_BATCH
+        size = min(self.config.images_at_once or VALIDATION_BATCH, VALIDATION_BATCH)
         if self.without_labels:
             self._fit_head()
             # The more views to choose from, the larger the loss; as many as in training make the two alike.
@@ -348,10 +437,7 @@ class Training:
         validation_loss, validation_accuracy = loss.item() / count, hits.item() / count
         if not math.isfinite(validation_loss):
             # The last step spoilt the weights; the training loss was computed before it.
-            raise Diverged(
-                f"The validation loss is not a number after epoch {round(self.epoch)}: the steps are too large. "
-                f"Try a learning rate below {self.config.learning_rate:g}."
-            )
+            raise self._diverged(f"The validation loss is not a number after epoch {round(self.epoch)}")
         self._validation_seconds = time.perf_counter() - began - away
         self.validation_losses.append(validation_loss)
         best = validation_accuracy > self.best_accuracy
@@ -444,7 +530,11 @@ class Training:
         )
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """All that is needed to go on from here: tensors by name, and counters that JSON can hold."""
+        """All that is needed to go on from here: tensors by name, and counters that JSON can hold.
+
+        Raises:
+            Diverged: There are weights that are not numbers, from which nothing can go on.
+        """
         # What a reader of the file takes for the network are the weights that were validated.
         tensors = model_tensors(self.judged)
         if self.average:
@@ -453,6 +543,9 @@ class Training:
             for name, value in remembered.items():
                 if value is not None:
                     tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value)
+        numbers = [tensor.isfinite().all() for tensor in tensors.values()]
+        if not torch.stack([number.to(self.compute.device) for number in numbers]).all():
+            raise self._diverged(f"The weights stopped being numbers in epoch {int(self.epoch) + 1}")
         tensors["sums"] = self._sums
         counters = {
             "step": self.step,
@@ -562,3 +655,15 @@ def _load(model: Classifier, tensors: Mapping[str, Tensor], prefix: str) -> None
     if prefix == PREFIX:
         names |= {name: name for name in tensors if name.startswith(PROJECTION)}
     model.load_state_dict({name: tensors[kept] for kept, name in names.items()})
+
+
+def _accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    return (logits.argmax(1) == labels).float().mean()
+
+
+def part_sizes(count: int, at_once: int) -> list[int]:
+    """How many images each part of a batch has; none has a single one unless all have, for the sake of batch norm."""
+    sizes = [at_once] * (count // at_once) + ([count % at_once] if count % at_once else [])
+    if len(sizes) > 1 and sizes[-1] == 1 and at_once > 1:
+        sizes[-2:] = [sizes[-2] + 1]
+    return sizes

@@ -298,6 +298,11 @@ class Mixed:
             return figure(self.labels)
         return self.share * figure(self.labels) + (1 - self.share) * figure(self.others)
 
+    def parts(self, sizes: Sequence[int]) -> list[Mixed]:
+        """The images in order, so many in each part."""
+        pieces = (tensor.split(list(sizes)) for tensor in (self.images, self.labels, self.others))
+        return [Mixed(images, labels, others, self.share) for images, labels, others in zip(*pieces, strict=True)]
+
 
 def mix(images: Tensor, labels: Tensor, mixup: float, cutmix: float, generator: torch.Generator) -> Mixed:
     """Blend each image with another one of its batch (MixUp: Zhang et al., 2018), or paste a rectangle of the other

@@ -240,6 +240,7 @@ def test_train_takes_every_setting(
         "early_size": 16,
         "early_share": 0.3,
         "seed": 11,
+        "images_at_once": 5,
         "keep_every": 3,
         "device": "cpu",
         "precision": "float32",

@@ -577,9 +577,9 @@ def interrupted_copy(run: Run) -> Run:
 
 
 def test_a_damaged_checkpoint_is_one_sentence(tiny: Tiny, trained_run: Run) -> None:
-    file = trained_run.checkpoints()["last"]
-    file.write_bytes(file.read_bytes()[:1000])
-    assert str(file) in failure(work(interrupted_copy(trained_run), tiny.cache))
+    for file in trained_run.restorable():
+        file.write_bytes(file.read_bytes()[:1000])
+    assert str(trained_run.checkpoints()["last"]) in failure(work(interrupted_copy(trained_run), tiny.cache))
 
 
 @pytest.mark.parametrize(
@@ -593,6 +593,8 @@ def test_a_damaged_checkpoint_is_one_sentence(tiny: Tiny, trained_run: Run) -> N
 def test_a_checkpoint_that_does_not_fit_is_one_sentence(
     tiny: Tiny, trained_run: Run, change: Callable[[Run], None], words: str
 ) -> None:
+    for file in trained_run.restorable()[1:]:
+        file.unlink()
     change(trained_run)
     message = failure(work(interrupted_copy(trained_run), tiny.cache))
     assert message == f"The checkpoint does not fit the settings of the run: {words}."

@@ -12,7 +12,7 @@ import streamlit as st
 
 from cifar_core import job
 from cifar_core.config import FIELDS, TrainConfig, label
-from cifar_core.events import Changed, Epoch, Progress, Refused, TaskProgress, duration
+from cifar_core.events import Boot, Changed, Epoch, Notice, Progress, Refused, TaskProgress, duration
 from cifar_core.runs import Run, RunError
 from pages import ui
 from pages.ui import charts, keeping
@@ -29,6 +29,9 @@ SLOW_STEP_SECONDS = 0.5
 """Steps longer than this delay a change so much that people are told."""
 
 MOST_EPOCHS = int(FIELDS["epochs"].metadata["high"])
+
+HANGING_SECONDS = 8.0
+"""How long a worker that was asked to stop may go on before the page offers to end its process."""
 
 
 def watch(run: Run) -> None:
@@ -112,15 +115,60 @@ def _controls(run: Run, settings: TrainConfig) -> None:
                     args=(run, "save"),
                     help="Keeps the present weights, to go back to or to fork from.",
                 )
-        elif state in ("stopped", "interrupted", "failed", "ready") and st.button(
-            "Start" if state == "ready" else "Resume", icon=":material/play_arrow:", key="relaunch"
-        ):
-            try:
-                job.launch(run, ui.place().cache)
-            except RunError as error:
-                st.error(ui.plain(str(error)))
-            else:
-                st.rerun()
+            if stopping:
+                _hanging(run)
+        elif state in ("stopped", "interrupted", "failed", "ready"):
+            if st.button("Start" if state == "ready" else "Resume", icon=":material/play_arrow:", key="relaunch"):
+                _launch(run)
+            end = run.last_end
+            if end and end.reason == "diverged":
+                calmer = run.settings.learning_rate / 10
+                if st.button(f"Resume with learning rate {calmer:g}", icon=":material/trending_down:", key="calmer"):
+                    _launch(run, {"learning_rate": calmer})
+    if run.alive:
+        _say_who_started(run)
+
+
+def _launch(run: Run, values: dict[str, Any] | None = None) -> None:
+    """Set a worker to the run, with other settings if any are given."""
+    try:
+        if values:
+            run.request("change", values)
+        job.launch(run, ui.place().cache)
+    except (RunError, OSError) as error:
+        st.error(ui.plain(str(error)))
+    else:
+        st.rerun()
+
+
+def _say_who_started(run: Run) -> None:
+    """An orphan's origin: this dashboard did not start it, yet it can be steered and stopped like any other run."""
+    launched = job.launched(run)
+    if launched and not launched.still_there:
+        since = time.strftime("%d %b, %H:%M", time.localtime(launched.time))
+        st.caption(
+            f":material/link_off: Started on {since} by an earlier dashboard or terminal, which has ended. Its worker "
+            "goes on by itself and obeys the buttons above."
+        )
+
+
+def _hanging(run: Run) -> None:
+    """A way to end a worker that does not stop when asked."""
+    waited = run.asked_since("stop")
+    if waited is None or waited < HANGING_SECONDS:
+        return
+    if st.button(
+        "End the process",
+        icon=":material/dangerous:",
+        help="The worker has not stopped yet. Ending its process loses what it did after its last checkpoint; the run "
+        "can be resumed from there.",
+    ):
+        try:
+            job.end_process(run)
+        except RunError as error:
+            st.error(ui.plain(str(error)))
+        else:
+            st.rerun()
 
 
 def _say_how_it_stands(run: Run) -> None:
@@ -148,6 +196,21 @@ def _say_how_it_stands(run: Run) -> None:
             st.info("The worker is loading the images and the network.", icon=":material/hourglass_top:")
     elif end:
         st.caption(ui.plain(end.message))
+    for message in _since_boot(run):
+        st.warning(ui.plain(message), icon=":material/build:")
+
+
+def _since_boot(run: Run) -> list[str]:
+    """What went otherwise than planned since the last worker began."""
+    said: list[str] = []
+    for event in reversed(run.events()):
+        if isinstance(event, Boot):
+            break
+        if isinstance(event, Notice):
+            said.append(event.message)
+        elif isinstance(event, Changed) and event.reason:
+            said.append(event.reason)
+    return said[::-1]
 
 
 def _figures(run: Run, settings: TrainConfig) -> None:
