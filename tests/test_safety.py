@@ -20,7 +20,7 @@ from cifar_core import job
 from cifar_core.__main__ import main
 from cifar_core.events import Boot, Changed, End, Epoch, Event, Notice, Progress, Start
 from cifar_core.networks import load_tensors, save_tensors
-from cifar_core.runs import Run, RunError, create_run, list_runs
+from cifar_core.runs import Run, RunError, create_run, list_runs, write_whole
 from tests.conftest import ROOT, Tiny, tiny_config, work
 
 CHANCE = {"model": "guide_cnn_optimised", "width": 0.125, "crop_padding": 2, "optimizer": "adamw"}
@@ -253,16 +253,15 @@ def test_weights_that_are_no_numbers_are_never_kept(tiny: Tiny, runs_root: Path,
 def test_validation_images_of_one_class_without_a_number_stop_the_run(
     tiny: Tiny, runs_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cifar_core.models import create
+    from cifar_core.models import Classifier
 
-    network = type(create("single_conv", 3))
-    forward = network.forward
+    forward = Classifier.forward
 
-    def blind(self: Any, images: torch.Tensor) -> torch.Tensor:
+    def blind(self: Classifier, images: torch.Tensor) -> torch.Tensor:
         logits = forward(self, images)
         return logits if self.training else torch.where(logits.argmax(1, keepdim=True) == 1, math.nan, logits)
 
-    monkeypatch.setattr(network, "forward", blind)
+    monkeypatch.setattr(Classifier, "forward", blind)
     run = work(create_run(tiny_config(tiny), runs_root), tiny.cache)
     assert run.state == "failed"
     assert run.last_end is not None
@@ -297,8 +296,8 @@ def test_a_log_that_a_power_cut_filled_with_nothing_costs_only_what_was_there(
     log = halfway.path / "events.jsonl"
     lines = log.read_bytes().splitlines(keepends=True)
     middle = len(lines) // 2
-    log.unlink()
-    log.write_bytes(b"".join([*lines[:middle], b"\xff\x00garbage\n", *lines[middle:-1]]) + bytes(4096))
+    content = b"".join([*lines[:middle], b"\xff\x00garbage\n", *lines[middle:-1]]) + bytes(4096)
+    write_whole(log, content)
     assert len(halfway.events()) == len(lines) - 1
     assert halfway.state == "interrupted"
     work(halfway, tiny.cache)
