@@ -490,6 +490,7 @@ class TrainConfig:
         high=4096,
         unit="images",
         live=True,
+        used_by={"objective": ("classify",)},
     )
     keep_every: int = setting(
         10,

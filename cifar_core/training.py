@@ -350,8 +350,8 @@ class Training:
         """
         if self.without_labels:
             raise TooLarge(
-                f"There is not enough memory for a batch of {at_once // 2} images, which SimCLR compares with each other "
-                "and cannot compute in parts; choose a smaller batch size."
+                f"There is not enough memory for a batch of {at_once // 2} images, which SimCLR compares with each "
+                "other and cannot compute in parts; choose a smaller batch size."
             )
         normed = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.model.modules())
         # Of a single image batch norm has no variance.

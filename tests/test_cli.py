@@ -240,6 +240,15 @@ def test_train_takes_every_setting(
         "early_size": 16,
         "early_share": 0.3,
         "seed": 11,
+        "classes": "circle,square",
+        "folds": 3,
+        "fold": 2,
+        "objective": "simclr",
+        "temperature": 0.2,
+        "frozen": True,
+        "crop_scale": 0.4,
+        "colour_jitter": 0.3,
+        "grey": 0.2,
         "images_at_once": 5,
         "keep_every": 3,
         "device": "cpu",
@@ -418,7 +427,10 @@ def test_what_is_not_understood_is_answered_with_the_usage(
     assert said.err.startswith("usage: python -m cifar_core")
 
 
-def test_help_names_every_setting_with_its_bounds(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_names_every_setting_with_its_bounds(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "2000")  # Lines are broken at hyphens too.
     with pytest.raises(SystemExit) as ended:
         main(["train", "--help"])
     assert ended.value.code == 0
