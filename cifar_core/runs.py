@@ -764,7 +764,10 @@ def _check_fork(config: TrainConfig, parent: Run, checkpoint: str) -> None:
     try:
         done = seen_epochs(parent.checkpoints()[checkpoint])
     except RunError:
-        raise RunError(f"The {checkpoint} checkpoint of run {parent.id} is damaged; fork from another one.") from None
+        raise RunError(
+            f"Nothing can go on from the {checkpoint} checkpoint of run {parent.id}, which is damaged or of an older "
+            "version; fork from another one."
+        ) from None
     if config.epochs <= done and not _begins_anew(config, parent):
         raise RunError(f"epochs must be above the {done} that the parent's weights have seen, but is {config.epochs}.")
 

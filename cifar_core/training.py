@@ -612,7 +612,8 @@ class Training:
             ValueError: The state is of another model or optimiser.
         """
         try:
-            changed = counters["config"]
+            # The first versions did not write all of them.
+            changed = counters.get("config", {})
             self.config = self.config.changed(
                 {name: changed[name] for name, field in FIELDS.items() if field.metadata["live"] and name in changed}
             )
@@ -628,15 +629,15 @@ class Training:
                     # Fused optimisers go through the memory of weight and slot side by side: both need one order.
                     laid_out = torch.empty_like(parameters[int(index)]).copy_(tensor) if tensor.dim() else tensor
                     remembered.setdefault(int(index), {})[slot] = laid_out
-            if remembered and counters["optimizer"] != self.config.optimizer:
+            if remembered and counters.get("optimizer", self.config.optimizer) != self.config.optimizer:
                 raise ValueError("its steps are of another optimiser")
             self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": remembered})
             self._sums.copy_(tensors["sums"])
             self.step = int(counters["step"])
             self._seen = int(counters["seen"])
             self.seconds = float(counters["seconds"])
-            self._epoch_seconds = float(counters["epoch_seconds"])
-            self._validation_seconds = float(counters["validation_seconds"])
+            self._epoch_seconds = float(counters.get("epoch_seconds", 0.0))
+            self._validation_seconds = float(counters.get("validation_seconds", 0.0))
             self.best_accuracy = float(counters["best_accuracy"])
             self.validation_losses = [float(loss) for loss in counters["validation_losses"]]
             if counters["scaler"]:

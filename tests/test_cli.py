@@ -249,6 +249,7 @@ def test_train_takes_every_setting(
         "crop_scale": 0.4,
         "colour_jitter": 0.3,
         "grey": 0.2,
+        "augmentation_strength": 1.5,
         "images_at_once": 5,
         "keep_every": 3,
         "device": "cpu",

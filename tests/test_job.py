@@ -585,7 +585,7 @@ def test_a_damaged_checkpoint_is_one_sentence(tiny: Tiny, trained_run: Run) -> N
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda run: without_counters(run.checkpoints()["last"]), "it has no 'config'"),
+        (lambda run: without_counters(run.checkpoints()["last"]), "it has no 'step'"),
         (lambda run: rewrite(run, optimizer="sgd"), "its steps are of another optimiser"),
         (lambda run: rewrite(run, model="guide_cnn"), "its weights are of another model"),
     ],

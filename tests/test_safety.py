@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from safetensors.torch import save_file
 
 from cifar_core import job
 from cifar_core.__main__ import main
+from cifar_core.config import FIELDS
 from cifar_core.events import Boot, Changed, End, Epoch, Event, Notice, Progress, Start
 from cifar_core.networks import load_tensors, save_tensors
 from cifar_core.runs import Run, RunError, create_run, list_runs, write_whole
@@ -287,6 +290,47 @@ def test_a_run_that_diverged_is_resumed_with_a_lower_rate_on_the_command_line(
     ], "the rate that made it diverge is not put in force again, what had nothing to do with it is"
 
 
+# Older versions ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["first", "without-checksums"])
+def older(request: pytest.FixtureRequest, tiny: Tiny, runs_root: Path) -> Run:
+    """A run that an older version of the program wrote and stopped after two of three epochs, as its files are."""
+    shutil.copytree(ROOT / "tests" / "older" / request.param, runs_root)
+    (run,) = list_runs(runs_root)
+    for name, placeholder, value in (
+        ("config.json", "DATA", str(tiny.source)),
+        ("events.jsonl", "FINGERPRINT", tiny.info.fingerprint),
+    ):
+        file = run.path / name
+        file.write_text(file.read_text().replace(placeholder, value))
+    return run
+
+
+def test_a_run_of_an_older_version_opens_is_shown_and_goes_on(
+    tiny: Tiny, older: Run, dashboard: Callable[..., Any]
+) -> None:
+    assert older.state == "stopped"
+    assert older.config.keep_every == FIELDS["keep_every"].default, "what was unknown then has its default"
+    assert [epoch.epoch for epoch in older.epochs] == [1, 2]
+    assert list(older.checkpoints()) == ["best", "last"]
+    for page in ("train", "compare", "evaluate", "features", "explain", "overview"):
+        app = dashboard(f"pages/{page}.py", run=older.id)
+        assert not app.error, page
+    with (older.path / "events.jsonl").open("a") as log:
+        log.write('{"kind": "of a later version", "time": 1}\n')
+    work(older, tiny.cache)
+    assert older.state == "finished", older.last_end
+    assert [epoch.epoch for epoch in older.epochs] == [1, 2, 3]
+    assert notices(older) == []
+
+
+def test_a_run_of_an_older_version_can_be_forked(tiny: Tiny, older: Run, runs_root: Path) -> None:
+    fork = work(create_run(older.config, runs_root, parent=older, checkpoint="last"), tiny.cache)
+    assert fork.state == "finished", fork.last_end
+    assert [epoch.epoch for epoch in fork.epochs] == [3]
+
+
 # Events and clocks ---------------------------------------------------------------------------------------------------
 
 
@@ -342,6 +386,54 @@ def test_runs_made_while_the_clock_goes_back_are_all_there_under_names_of_their_
         made.append(create_run(tiny_config(tiny), runs_root).id)
     assert len(set(made)) == 4
     assert [run.id for run in list_runs(runs_root)] == sorted(made, reverse=True)
+
+
+# Full and read-only folders ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of half a megabyte."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("Nothing may be mounted here.")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+def test_a_run_that_fills_its_disk_goes_on_once_there_is_room(tiny: Tiny, whole: Run, small_disk: Path) -> None:
+    run = create_run(tiny_config(tiny, epochs=3, **CHANCE), small_disk / "runs")
+    filler = small_disk / "filler"
+    with run.held():
+        for event in job.execute(run, tiny.cache):
+            if at_step(14)(event):
+                with filler.open("wb") as file, contextlib.suppress(OSError):
+                    while True:
+                        file.write(bytes(4096))
+                        file.flush()
+    assert run.state in ("failed", "interrupted")
+    assert isinstance(event, End)
+    assert event.message.startswith("The disk is full: ")
+    assert event.message.endswith("free some space, then resume the run.")
+    for path in run.restorable():
+        load_tensors(path)
+    filler.unlink()
+    work(run, tiny.cache)
+    assert run.state == "finished"
+    equals(run, whole)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="Nothing is read-only for this user.")
+def test_a_folder_that_may_only_be_read_is_said(tiny: Tiny, halfway: Run) -> None:
+    halfway.path.chmod(0o500)
+    try:
+        with pytest.raises(RunError, match=r"No worker can be started in .*: Permission denied"):
+            job.launch(halfway, tiny.cache)
+    finally:
+        halfway.path.chmod(0o700)
+    assert halfway.state == "interrupted"
 
 
 # Locks, folders and processes ----------------------------------------------------------------------------------------

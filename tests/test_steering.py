@@ -184,7 +184,7 @@ def test_a_fork_of_weights_that_were_kept_goes_on_from_them(tiny: Tiny, runs_roo
     with pytest.raises(RunError, match=r"epochs must be above the 4 that the parent's weights have seen, but is 4\."):
         create_run(tiny_config(tiny, epochs=4), runs_root, parent=fork, checkpoint="last")
     whole.checkpoints()["epoch-1"].write_bytes(b"")
-    with pytest.raises(RunError, match=r"The epoch-1 checkpoint of run \S+ is damaged; fork from another one\."):
+    with pytest.raises(RunError, match=r"epoch-1 checkpoint of run \S+, which is damaged or"):
         create_run(tiny_config(tiny, epochs=4), runs_root, parent=whole, checkpoint="epoch-1")
 
 
