@@ -59,11 +59,11 @@ class RangeTest(Training):
         low, high = rates(self.config)
         return float(low * (high / low) ** (len(self._tried) / (STEPS - 1)))
 
-    def _learn(self, batch: Tensor, mixed: Mixed) -> None:
-        rate, seen = self._rate(), self._seen
+    def _learn(self, batch: Tensor, mixed: Mixed, seed: int) -> None:
+        rate, before = self._rate(), self._seen
         self._sums.zero_()
-        super()._learn(batch, mixed)
-        loss = self._sums[0].item() / (self._seen - seen)
+        super()._learn(batch, mixed, seed)
+        loss = self._sums[0].item() / (self._seen - before)
         if not math.isfinite(loss):
             raise _Over
         self._mean += (1 - SMOOTHING) * (loss - self._mean)

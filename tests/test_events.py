@@ -21,6 +21,7 @@ from cifar_core.events import (
     Resumed,
     Start,
     TaskProgress,
+    Tried,
     Waiting,
     from_line,
     to_line,
@@ -74,6 +75,7 @@ ONE_OF_EACH = [
     Resumed(),
     End(outcome="failed", message="The disk is full.", epoch=1.25, step=14),
     TaskProgress(done=3, total=9, what="Predicting test images", seconds_left=0.5),
+    Tried(learning_rate=0.01, loss=2.3, smoothed=2.25),
 ]
 
 KINDS = pytest.mark.parametrize("event", ONE_OF_EACH, ids=lambda event: event.kind)

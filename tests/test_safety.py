@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import shutil
@@ -388,41 +387,7 @@ def test_runs_made_while_the_clock_goes_back_are_all_there_under_names_of_their_
     assert [run.id for run in list_runs(runs_root)] == sorted(made, reverse=True)
 
 
-# Full and read-only folders ------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of half a megabyte."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(disk)]
-    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("Nothing may be mounted here.")
-    yield disk
-    subprocess.run(["umount", disk], check=True)
-
-
-def test_a_run_that_fills_its_disk_goes_on_once_there_is_room(tiny: Tiny, whole: Run, small_disk: Path) -> None:
-    run = create_run(tiny_config(tiny, epochs=3, **CHANCE), small_disk / "runs")
-    filler = small_disk / "filler"
-    with run.held():
-        for event in job.execute(run, tiny.cache):
-            if at_step(14)(event):
-                with filler.open("wb") as file, contextlib.suppress(OSError):
-                    while True:
-                        file.write(bytes(4096))
-                        file.flush()
-    assert run.state in ("failed", "interrupted")
-    assert isinstance(event, End)
-    assert event.message.startswith("The disk is full: ")
-    assert event.message.endswith("free some space, then resume the run.")
-    for path in run.restorable():
-        load_tensors(path)
-    filler.unlink()
-    work(run, tiny.cache)
-    assert run.state == "finished"
-    equals(run, whole)
+# Read-only folders ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="Nothing is read-only for this user.")

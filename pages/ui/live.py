@@ -107,7 +107,8 @@ def _controls(run: Run, settings: TrainConfig) -> None:
                 help="Ends the training after the current step and keeps the weights. It can be resumed later.",
             )
             if state in ("running", "paused") and not stopping:
-                _longer(run, settings)
+                if settings.epochs < MOST_EPOCHS:
+                    _longer(run, settings)
                 st.button(
                     "Save now",
                     icon=":material/save:",
