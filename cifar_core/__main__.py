@@ -8,17 +8,24 @@ import errno
 import io
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cifar_core import job, queues, series
 from cifar_core.config import FIELD_TYPES, FIELDS, RECIPES, TrainConfig
 from cifar_core.events import Changed, End, Epoch, Event, Notice, Progress, Start, TaskProgress, Waiting, duration, size
 from cifar_core.runs import Held, Run, RunError, WorkFolder, find_run, list_runs
+
+if TYPE_CHECKING:
+    from cifar_core.distributed import Team
+
+RUN_KEY, DONE_KEY = "cifar_core/run", "cifar_core/done"
+"""Under which torchrun remembers the run of its processes, and that it is done."""
 
 ANSWER_SECONDS = 30.0
 """How long a stop, pause or resume waits for the worker's answer: a long training step may come first."""
@@ -95,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
 
     train = _command(commands, "train", _train, "Train a network; Ctrl-C stops it and keeps the weights.")
     train.add_argument("--runs", type=Path, default=job.RUNS, metavar="DIR", help="where runs are kept (default: runs)")
+    train.add_argument("--run", metavar="RUN", help="go on with this run, as it is set, instead of beginning one")
     train.add_argument("--recipe", choices=RECIPES, help="start from these settings; options given change single ones")
     several = train.add_mutually_exclusive_group()
     several.add_argument(
@@ -273,11 +281,77 @@ def _asked(options: argparse.Namespace) -> TrainConfig:
 
 def _train(options: argparse.Namespace) -> int:
     if options.repeats is not None or options.cross_validate is not None:
+        if options.run or "WORLD_SIZE" in os.environ:
+            raise ValueError("Repeats and cross-validation make runs of their own, in one process; start them alone.")
         return _train_series(options)
-    run = job.new_run(_asked(options), options.runs.resolve(), options.cache)
+    # What torchrun tells the processes it starts, and other launchers too.
+    if "WORLD_SIZE" in os.environ:
+        return _train_together(options)
+    run = _asked_run(options)
     if not options.json:
         _tell(str(run.path))
     return _follow(run, options)
+
+
+def _train_together(options: argparse.Namespace) -> int:
+    """Train as one of several processes; the first keeps the run, and finds it again when torchrun starts all anew."""
+    from cifar_core.distributed import joined, memory
+
+    with joined(os.environ) as team:
+        if not team.leads:
+            # The leader is asked likewise, and says when all stop.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
+            options.json = False
+            job.follow(team, options.cache)
+            return 0
+        remembered = memory(os.environ)
+        if remembered and remembered.check([DONE_KEY]):
+            # Another process was lost on its way out.
+            job.dismiss(team)
+            return 0
+        if remembered and remembered.check([RUN_KEY]):
+            run = Run(Path(remembered.get(RUN_KEY).decode()))
+        else:
+            try:
+                run = _asked_run(options)
+            except ValueError:
+                job.dismiss(team)
+                raise
+        if remembered:
+            remembered.set(RUN_KEY, str(run.path))
+        run.withdraw("stop")
+        if not options.json:
+            _tell(str(run.path))
+        code = _follow(run, options, team)
+        if code:
+            # At once: the others may be waiting for their gradients.
+            sys.exit(code)
+        # Told to end by torchrun, it may be started again, with other processes.
+        if remembered and not job.was_stopped_by_signal(run):
+            remembered.set(DONE_KEY, "")
+        return 0
+
+
+def _asked_run(options: argparse.Namespace) -> Run:
+    """The run to go on with, or a new one.
+
+    Raises:
+        ValueError: There is no such run, or none can be made with these settings.
+    """
+    if not options.run:
+        return job.new_run(_asked(options), options.runs.resolve(), options.cache)
+    given = [name for name in ("recipe", *FIELDS) if getattr(options, name, None) is not None]
+    if given:
+        raise ValueError(f"--run goes on with a run as it is set; leave out --{given[0].replace('_', '-')}.")
+    run = _find(options)
+    if run.state == "finished":
+        raise RunError(f"Run {run.id} has finished; there is nothing to go on with.")
+    if run.alive:
+        raise RunError(f"Run {run.id} is {run.state} already.")
+    for request in ("stop", "pause"):
+        run.withdraw(request)
+    return run
 
 
 def _train_series(options: argparse.Namespace) -> int:
@@ -309,9 +383,9 @@ def _train_series(options: argparse.Namespace) -> int:
     return 0 if all(end and end.outcome != "failed" for end in ends) else 1
 
 
-def _follow(run: Run, options: argparse.Namespace) -> int:
+def _follow(run: Run, options: argparse.Namespace, team: Team | None = None) -> int:
     """Work on the run in this process and say how it went."""
-    end = _work(run, options)
+    end = _work(run, options, team)
     done = end is not None and end.outcome in ("finished", "stopped")
     if options.json:
         print(json.dumps(_result(run, _message(end))))
@@ -320,12 +394,12 @@ def _follow(run: Run, options: argparse.Namespace) -> int:
     return 0 if done else 1
 
 
-def _work(run: Run, options: argparse.Namespace) -> End | None:
+def _work(run: Run, options: argparse.Namespace, team: Team | None = None) -> End | None:
     """Work on the run in this process and say how it goes."""
     end: End | None = None
     job.stop_on_signals(run)
     with run.held():
-        for event in job.execute(run, options.cache):
+        for event in job.execute(run, options.cache, team):
             if not options.json:
                 _say(event, run.config.epochs)
             if isinstance(event, End):
@@ -360,6 +434,8 @@ def _say(event: Event, epochs: int) -> None:
             _tell(f"Waiting for the {event.device}, which another run uses.")
         case Start():
             _tell(event.compute_reason)
+            if event.processes > 1:
+                _tell(f"{event.processes} processes train together.")
             _tell(
                 f"{event.data_name}: {event.train_images:,} training, {event.validation_images:,} validation images. "
                 f"{event.parameters:,} parameters."

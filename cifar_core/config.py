@@ -514,6 +514,13 @@ class TrainConfig:
         "Machine",
         choices=("auto", "float32", "bfloat16", "float16"),
     )
+    sync_batchnorm: bool = setting(
+        False,
+        "Where several processes train together, let batch norm take its statistics over the images of all of them, as "
+        "one process would; otherwise each takes its own. Without effect in one process.",
+        "Machine",
+        label="Synchronised batch norm",
+    )
 
     def __post_init__(self) -> None:
         for name, wanted in FIELD_TYPES.items():

@@ -52,6 +52,8 @@ class Start(Event):
     validation_images: int
     parameters: int
     versions: dict[str, str]
+    processes: int = 1
+    """That train together, each on a device of this kind."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(self.classes))

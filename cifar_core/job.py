@@ -45,6 +45,7 @@ from cifar_core.runs import Held, Run, RunError, WorkFolder, create_run, kept_ep
 if TYPE_CHECKING:
     from cifar_core.compute import Compute
     from cifar_core.datasets import DataInfo, DataSet, Split
+    from cifar_core.distributed import Team
     from cifar_core.models import Classifier
     from cifar_core.training import Training
 
@@ -306,15 +307,24 @@ def _await_exit(folder: WorkFolder) -> None:
         time.sleep(0.02)
 
 
-def execute(run: Run, cache: Path) -> Iterator[Event]:
+def execute(run: Run, cache: Path, team: Team | None = None) -> Iterator[Event]:
     """Do a run in this process, which must hold its lock: from the start, or on from its last checkpoint.
 
-    Every event is in the run's folder before it is yielded. Errors become an `End` event; nothing is raised.
+    Every event is in the run's folder before it is yielded. Errors become an `End` event.
+
+    Args:
+        team: Processes that train together, of which this one leads; by default this process alone.
+
+    Raises:
+        MemberLost: Another process of the team has ended. Nothing is said, so that the run counts as interrupted until
+            it is started anew.
     """
     try:
         run.sweep()
         yield _said(run, Boot(pid=os.getpid(), host=platform.node()))
-        yield from _train(run, cache)
+        yield from _train(run, cache, team)
+    except ConnectionAbortedError:
+        raise
     except Exception as error:
         yield _last_word(run, _failure(run, error))
 
@@ -451,14 +461,89 @@ def _found_no_room(error: Exception) -> bool:
     return is_out_of_memory(error)
 
 
-def _train(run: Run, cache: Path) -> Iterator[Event]:
+@dataclass(frozen=True)
+class _Task:
+    """What the members of a team must know to train along."""
+
+    config: TrainConfig
+    plan: dict[int, dict[str, Any]]
+    device: str
+    precision: str
+    data_fingerprint: str
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What the leader of a team asks of the others at a moment at which all meet."""
+
+    change: dict[str, Any] | None = None
+    wait: bool = False
+    """Another order follows."""
+    stop: bool = False
+
+
+def follow(team: Team, cache: Path) -> None:
+    """Train along in this process, which is in a team and does not lead it: nothing is read but images, and nothing is
+    written.
+
+    Raises:
+        MemberLost: Another process of the team has ended.
+        ValueError: This process cannot do its part; the message says why.
+    """
+    if _obeyed(team):
+        return
+    task: _Task = team.told(None)
+
+    from cifar_core.compute import choose, prepare_device
+    from cifar_core.datasets import open_dataset
+    from cifar_core.distributed import check_devices
+    from cifar_core.models import create
+    from cifar_core.subsets import chosen_classes
+    from cifar_core.training import Training, material
+
+    config = task.config
+    compute = choose(task.device, task.precision)
+    check_devices(team, compute.device.type)
+    prepare_device(compute)
+    data = open_dataset(config.data, cache)
+    if data.info.fingerprint != task.data_fingerprint:
+        raise ValueError(f"The images at {config.data} are others on {platform.node()} than where the run is kept.")
+    classes = chosen_classes(config.classes, data.info.classes)
+    model = create(config.model, len(classes), width=config.width, dropout=config.dropout, pretrained=False)
+    training = Training(config, model, material(config, data, compute.device), compute, task.plan, team)
+    state: tuple[dict[str, Any], dict[str, Any]] = team.told(None)
+    training.restore(*state)
+    stopped = _obeyed(team, training)
+    for _ in training.events():
+        if stopped := stopped or _obeyed(team, training):
+            return
+
+
+def dismiss(team: Team) -> None:
+    """Let the others of a team, who `follow`, go home."""
+    team.told(_Order(stop=True))
+
+
+def _obeyed(team: Team, training: Training | None = None) -> bool:
+    """Do what the leader says until all may go on; whether the training is to stop."""
+    order = _Order(wait=True)
+    while order.wait:
+        order = team.told(order)
+        if order.change and training:
+            # What cannot be done is said by the leader.
+            with suppress(ValueError, TypeError):
+                training.change(order.change)
+    return order.stop
+
+
+def _train(run: Run, cache: Path, team: Team | None) -> Iterator[Event]:
     config = run.config
     before = run.start
     with ExitStack() as stack:
         # Where it can be known without torch, it is waited for without the half gigabyte that torch takes.
         device = before.device if before else known_device(cache) if config.device == "auto" else config.device
         while True:
-            if device and not (yield from _awaited(run, device, stack)):
+            if device and not (yield from _awaited(run, device, stack, team)):
                 yield _said(run, End(outcome="stopped", message="Stopped before it began."))
                 return
             from cifar_core.compute import choose
@@ -474,15 +559,22 @@ def _train(run: Run, cache: Path) -> Iterator[Event]:
 
         import torch
 
+        from cifar_core.distributed import ALONE, check_devices
         from cifar_core.subsets import chosen_classes
 
+        team = team or ALONE
+        check_devices(team, compute.device.type)
         for progress in _prepared(config.data, cache):
             yield _said(run, progress)
-            if run.requested("stop"):
+            if _is_called_off(run, team):
                 yield _said(run, End(outcome="stopped", message="Stopped while the images were being read."))
                 return
-        training, data = _set_up(run, cache, compute)
+        team.told(_Order())
+        training, data = _set_up(run, cache, compute, team)
         yield from _restored(run, training, data)
+        if team.size > 1:
+            tensors, counters = training.state()
+            team.told(({name: tensor.detach().cpu() for name, tensor in tensors.items()}, counters))
         yield _said(
             run,
             Start(
@@ -498,22 +590,31 @@ def _train(run: Run, cache: Path) -> Iterator[Event]:
                 validation_images=len(training.images.validation_labels),
                 parameters=sum(p.numel() for p in training.model.parameters()),
                 versions={"python": platform.python_version(), "torch": str(torch.__version__)},
+                processes=team.size,
             ),
         )
         yield from _steered(run, training, data, stack)
 
 
-def _awaited(run: Run, device: str, stack: ExitStack) -> Generator[Event, None, bool]:
+def _awaited(run: Run, device: str, stack: ExitStack, team: Team | None) -> Generator[Event, None, bool]:
     """Wait until the device is free and it is this run's turn; False where it is stopped before."""
     said_waiting = False
     while not _take_device(run, device, stack):
-        if run.requested("stop"):
+        if _is_called_off(run, team):
             return False
         if not said_waiting:
             yield _said(run, Waiting(device=device))
             said_waiting = True
         time.sleep(POLL_SECONDS)
     return True
+
+
+def _is_called_off(run: Run, team: Team | None) -> bool:
+    """Whether the run is to stop before it trains; else the others of the team wait on."""
+    stop = run.requested("stop")
+    if team:
+        team.told(_Order(wait=not stop, stop=stop))
+    return stop
 
 
 def _take_device(run: Run, device: str, stack: ExitStack) -> bool:
@@ -538,7 +639,7 @@ def _prepared(source: str, cache: Path) -> Iterator[TaskProgress]:
     yield from _timed((p.done, p.total, p.what) for p in prepare(Path(source), cache))
 
 
-def _set_up(run: Run, cache: Path, compute: Compute) -> tuple[Training, DataSet]:
+def _set_up(run: Run, cache: Path, compute: Compute, team: Team) -> tuple[Training, DataSet]:
     from cifar_core.compute import prepare_device
     from cifar_core.datasets import open_dataset
     from cifar_core.training import Training, material
@@ -551,8 +652,10 @@ def _set_up(run: Run, cache: Path, compute: Compute) -> tuple[Training, DataSet]
             f"The images at {config.data} have changed since the run began, so it cannot go on; start a new run."
         )
     prepare_device(compute)
+    precision = str(compute.dtype).removeprefix("torch.")
+    team.told(_Task(config, run.plan, compute.device.type, precision, data.info.fingerprint))
     model = _fresh(config, data, pretrained=not run.restorable())
-    training = Training(config, model, material(config, data, compute.device), compute, run.plan)
+    training = Training(config, model, material(config, data, compute.device), compute, run.plan, team)
     return training, data
 
 
@@ -609,8 +712,10 @@ def _steered(run: Run, training: Training, data: DataSet, stack: ExitStack) -> I
     kept = training.step
     said = 0.0
     yield from _change(run, training)
+    training.team.told(_Order())
     for event in training.events():
         if _is_dispossessed(run, stack):
+            training.team.told(_Order(stop=True))
             return
         # A long run says less often how far it is, or its log would be slow to read in the end.
         pause = min(training.seconds / CURVE_POINTS, 10.0)
@@ -637,10 +742,11 @@ def _steered(run: Run, training: Training, data: DataSet, stack: ExitStack) -> I
             kept = training.step
             yield _said(run, Paused())
             while run.requested("pause") and not run.requested("stop"):
+                training.team.told(_Order(wait=True))
                 time.sleep(POLL_SECONDS)
             if not run.requested("stop"):
                 yield _said(run, Resumed())
-        if run.requested("stop"):
+        if training.team.told(_Order(stop=run.requested("stop"))).stop:
             if training.step != kept:
                 _keep_last(run, training, data)
             message = f"Stopped after {training.epoch:.2f} epochs; the weights are kept."
@@ -670,6 +776,7 @@ def _is_dispossessed(run: Run, stack: ExitStack) -> bool:
 def _change(run: Run, training: Training) -> Iterator[Event]:
     """Hand on what was asked to be changed; the training says so itself once it is in force."""
     if (wanted := run.taken("change")) is not None:
+        training.team.told(_Order(change=wanted, wait=True))
         try:
             training.change(wanted)
         except (ValueError, TypeError) as error:
@@ -941,7 +1048,7 @@ def stop_on_signals(folder: WorkFolder) -> None:
     def stop(number: int, _: object) -> None:
         if number == signal.SIGINT:
             signal.signal(number, signal.SIG_DFL)
-        folder.request("stop")
+        folder.request("stop", {"signal": number})
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
@@ -950,6 +1057,11 @@ def stop_on_signals(folder: WorkFolder) -> None:
 def share_cores() -> None:
     """Let threads of this process give way to other programs while they wait; to be called before torch is imported."""
     os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
+
+
+def was_stopped_by_signal(run: Run) -> bool:
+    """Whether a signal to its worker, rather than a person at the controls, has asked the run to stop."""
+    return "signal" in (read_json(run.path / "control" / "stop") or {})
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ from cifar_core.compute import Compute, is_out_of_memory
 from cifar_core.config import BEGINS_ANEW, FIELDS, TrainConfig
 from cifar_core.contrastive import discriminant, nt_xent, projection
 from cifar_core.datasets import DataSet
+from cifar_core.distributed import ALONE, Pace, SharedNorms, Team
 from cifar_core.events import Changed, Epoch, Progress
 from cifar_core.models import Classifier
 from cifar_core.models.airbench import fit_whitening
@@ -106,6 +107,8 @@ class Training:
     Args:
         model: Is moved to the device and trained in place.
         planned: Changes of settings by the step from which they are in force, to repeat what was once done by hand.
+        team: The processes that train together. Each holds all images and makes the same calls in the same order, and
+            each yields the same events.
     """
 
     def __init__(
@@ -115,8 +118,10 @@ class Training:
         images: Material,
         compute: Compute,
         planned: Mapping[int, Mapping[str, Any]] | None = None,
+        team: Team = ALONE,
     ) -> None:
         self.config = config
+        self.team = team
         self.images = images
         self.compute = compute
         self.model = model.to(compute.device).to(memory_format=compute.memory_format)
@@ -130,6 +135,8 @@ class Training:
         self.average = copy.deepcopy(self.model).requires_grad_(False) if config.ema else None
         """Running average of the weights, where one is asked for: what is validated and kept as best."""
         self.scaler = compute.grad_scaler()
+        self._norms = SharedNorms(self.model, team) if config.sync_batchnorm and team.size > 1 else None
+        self._pace = Pace(team)
         count = len(images.train_labels)
         batch = min(config.batch_size, count)
         # A last batch of one image has no variance, which batch norm cannot train on.
@@ -139,9 +146,12 @@ class Training:
         self.best_accuracy = -1.0
         self.validation_losses: list[float] = []
         self._sums = torch.zeros(2, device=compute.device)
-        """Loss and hits, summed over the images of this epoch so far."""
+        """Loss and hits, summed over the images of this epoch so far; of this process since the team last met, and on
+        the leader also of all before."""
         self._seen = 0
         """Images of this epoch so far."""
+        self._batch_images = 0
+        """In the batch under way, on all processes together."""
         self._epoch_seconds = 0.0
         """Training seconds of this epoch so far."""
         self._validation_seconds = 0.0
@@ -242,23 +252,34 @@ class Training:
             since += time.perf_counter() - away
             config = self.config
             draws = generator_for(seed, self.step)
+            total = self._batch_images = len(chosen)
+            rows: slice | Tensor = self.team.rows(total)
             if self.without_labels:
                 # Two views of each image: the first halves of the batch and of the draws, and the second.
                 chosen = chosen.repeat(2)
-            batch = augment(images.train_images[chosen], Augmentation.from_config(config), draws)
+                rows = torch.arange(2 * total).view(2, -1)[:, rows].flatten()
+            labels = images.train_labels[chosen]
+            how = Augmentation.from_config(config)
             mixup, cutmix = (0.0, 0.0) if self.without_labels else (config.amount("mixup"), config.amount("cutmix"))
-            mixed = mix(batch, images.train_labels[chosen], mixup, cutmix, draws)
+            if mixup or cutmix:
+                # Images are mixed with any others of the batch, so that all are needed.
+                batch = augment(images.train_images[chosen], how, draws)
+                mixed = mix(batch, labels, mixup, cutmix, draws).part(rows)
+            else:
+                batch = augment(images.train_images[chosen], how, draws, rows)
+                mixed = mix(batch, labels[rows], 0.0, 0.0, draws)
             fed = mixed.images
             if config.early_size and self.step < config.early_share * config.epochs * self.steps_per_epoch:
                 fed = shrunk(fed, config.early_size)
-            # Dropout draws from the device's own generator.
-            self._learn(normalise(fed, images.mean, images.std), mixed, draws.initial_seed() & 0x7FFF_FFFF)
+            # Dropout draws from the device's own generator; other rows must not drop what these do.
+            own = draws.initial_seed() + (self.team.rank if self.team.shares(total) else 0)
+            self._learn(normalise(fed, images.mean, images.std), mixed, own & 0x7FFF_FFFF)
             self.step += 1
             if self._halved:
                 yield self._halved
                 self._halved = None
             elapsed = time.perf_counter() - since
-            if elapsed >= PROGRESS_SECONDS or self.step == 1:
+            if self._is_due(elapsed, first=self.step == 1):
                 now = self._totals()
                 loss, hits, seen = (new - old for new, old in zip(now, before, strict=True))
                 self._epoch_seconds += time.perf_counter() - since
@@ -271,12 +292,21 @@ class Training:
         """The learning rate of the next step."""
         return learning_rate(self.config, self.step, self.steps_per_epoch, self.validation_losses)
 
+    def _is_due(self, elapsed: float, first: bool = False) -> bool:
+        """Whether to give a sign of life; all of a team do so at the same moment, and meet there."""
+        if self.team.size > 1:
+            return self._pace.due(PROGRESS_SECONDS)
+        return first or elapsed >= PROGRESS_SECONDS
+
     def _learn(self, batch: Tensor, mixed: Mixed, seed: int) -> None:
-        config = self.config
+        config, total = self.config, self._batch_images
+        if self._norms:
+            self._norms.on = self.team.shares(total)
         rate = self._rate()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         loss, hits = self._gradients(batch, mixed, seed)
+        self.team.add_up(p.grad for p in self.model.parameters() if p.grad is not None)
         if config.l1 or config.clip_norm:
             self.scaler.unscale_(self.optimizer)
         if config.l1:
@@ -289,8 +319,7 @@ class Training:
             self._take_in_average()
         self._sums[0] += loss
         self._sums[1] += hits
-        # Of SimCLR each image has two views.
-        self._seen += len(batch) // 2 if self.without_labels else len(batch)
+        self._seen += total
 
     def _gradients(self, batch: Tensor, mixed: Mixed, seed: int) -> tuple[Tensor, Tensor]:
         """Give all weights the gradient of the batch's mean loss, in parts that are halved until they fit into memory.
@@ -319,27 +348,32 @@ class Training:
                 torch._foreach_copy_(buffers, self._buffers)
 
     def _added_up(self, batch: Tensor, mixed: Mixed, seed: int, at_once: int) -> tuple[Tensor, Tensor]:
-        config = self.config
+        config, total = self.config, self._batch_images
+        weight = self.team.weight(total)
+        counted = weight * total
         torch.manual_seed(seed)
         self.optimizer.zero_grad(set_to_none=True)
         loss_sum, hits = torch.zeros(2, device=self.compute.device)
         sizes = part_sizes(len(batch), at_once)
         for part, about in zip(batch.split(sizes), mixed.parts(sizes), strict=True):
+            share = len(part) / len(batch)
             ready = part.contiguous(memory_format=self.compute.memory_format)
             with self.compute.autocast():
                 outputs = self.model.project(ready) if self.without_labels else self.model(ready)
             if self.without_labels:
+                if self.team.shares(total):
+                    # Each process compares all views, and sends back through its own what those have to do with it.
+                    outputs = torch.cat([self.team.gather(views, total) for views in outputs.float().chunk(2)])
+                    weight, counted = 1.0, total / self.team.size
                 loss, found = nt_xent(outputs, config.temperature)
-                count = len(part) // 2
             else:
                 # Cross-entropy in float32: its logarithms lose too much in 16 bits.
                 loss = about.mean(partial(F.cross_entropy, outputs.float(), label_smoothing=config.label_smoothing))
                 found = about.mean(partial(_accuracy, outputs))
-                count = len(part)
-            self.scaler.scale(loss * (len(part) / len(batch))).backward()
+            self.scaler.scale(loss * (weight * share)).backward()
             with torch.no_grad():
-                loss_sum += loss * count
-                hits += found * count
+                loss_sum += loss * (counted * share)
+                hits += found * (counted * share)
         return loss_sum, hits
 
     def _halve(self, at_once: int) -> None:
@@ -348,6 +382,11 @@ class Training:
         Raises:
             TooLarge: It is as few as can be.
         """
+        if self.team.size > 1:
+            raise TooLarge(
+                f"There is not enough memory for the {at_once} images that one process computes at once; choose a "
+                "smaller batch size, more processes, or images_at_once."
+            )
         if self.without_labels:
             raise TooLarge(
                 f"There is not enough memory for a batch of {at_once // 2} images, which SimCLR compares with each "
@@ -387,8 +426,11 @@ class Training:
                     old.copy_(new)
 
     def _totals(self) -> tuple[float, float, int]:
-        """Loss, hits and images of this epoch so far."""
+        """Loss, hits and images of this epoch so far, of the whole team."""
+        self.team.add_up([self._sums])
         loss, hits = self._sums.tolist()
+        if not self.team.leads:
+            self._sums.zero_()
         if not math.isfinite(loss):
             raise self._diverged(f"The training loss stopped being a number in epoch {int(self.epoch) + 1}")
         return loss, hits, self._seen
@@ -410,30 +452,42 @@ class Training:
         loss = torch.zeros((), device=self.compute.device)
         hits = torch.zeros((), device=self.compute.device)
         judged = self.judged.eval()
+        # Running statistics without shared norms are those of the leader's rows.
+        self.team.copy(judged.buffers())
         size = min(self.config.images_at_once or VALIDATION_BATCH, VALIDATION_BATCH)
         if self.without_labels:
             self._fit_head()
             # The more views to choose from, the larger the loss; as many as in training make the two alike.
             size = self.config.batch_size
         shown = began
-        pairs = zip(images.validation_images.split(size), images.validation_labels.split(size), strict=True)
-        for batch, labels in pairs:
-            with torch.inference_mode(), self.compute.autocast():
-                ready = normalise(batch, images.mean, images.std)
-                logits = judged(ready.contiguous(memory_format=self.compute.memory_format)).float()
-                if self.without_labels:
-                    loss += self._contrast(batch, done) * len(labels)
-                else:
-                    loss += F.cross_entropy(logits, labels, reduction="sum")
-                hits += (logits.argmax(1) == labels).sum()
-            done += len(labels)
+        pairs = zip(
+            images.validation_images.split(size * self.team.size),
+            images.validation_labels.split(size * self.team.size),
+            strict=True,
+        )
+        for all_images, all_labels in pairs:
+            rows = self.team.part(len(all_labels))
+            if self.without_labels:
+                rows = slice(self.team.rank * size, (self.team.rank + 1) * size)
+            batch, labels = all_images[rows], all_labels[rows]
+            if len(labels):
+                with torch.inference_mode(), self.compute.autocast():
+                    ready = normalise(batch, images.mean, images.std)
+                    logits = judged(ready.contiguous(memory_format=self.compute.memory_format)).float()
+                    if self.without_labels:
+                        loss += self._contrast(batch, done + rows.start) * len(labels)
+                    else:
+                        loss += F.cross_entropy(logits, labels, reduction="sum")
+                    hits += (logits.argmax(1) == labels).sum()
+            done += len(all_labels)
             now = time.perf_counter()
-            if now - shown >= PROGRESS_SECONDS:
+            if self._is_due(now - shown):
                 spent = now - began - away
                 left = spent / done * (count - done)
                 yield self._progress("validation", train_loss, train_accuracy, speed, spent + left, left)
                 shown = time.perf_counter()
                 away += shown - now
+        self.team.add_up([loss, hits])
         validation_loss, validation_accuracy = loss.item() / count, hits.item() / count
         if not math.isfinite(validation_loss):
             # The last step spoilt the weights; the training loss was computed before it.
@@ -478,6 +532,7 @@ class Training:
         if not features.isfinite().all():
             return  # The validation loss will say it.
         weight, bias = discriminant(features, images.train_labels[chosen], judged.head.out_features)
+        self.team.copy([weight, bias])
         # Of the weights in training too, or the running average would move away from it.
         for model in (self.model, judged):
             model.head.weight.copy_(weight)
@@ -632,7 +687,7 @@ class Training:
             if remembered and counters.get("optimizer", self.config.optimizer) != self.config.optimizer:
                 raise ValueError("its steps are of another optimiser")
             self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": remembered})
-            self._sums.copy_(tensors["sums"])
+            self._sums.copy_(tensors["sums"] if self.team.leads else torch.zeros(2))
             self.step = int(counters["step"])
             self._seen = int(counters["seen"])
             self.seconds = float(counters["seconds"])

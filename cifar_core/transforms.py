@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -103,6 +105,12 @@ class Draw:
     grey: Tensor
     centre: Tensor
 
+    def part(self, rows: slice | Tensor) -> Draw:
+        """What was decided for some of the images."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        parts: dict[str, Any] = {name: value[rows] for name, value in values.items() if isinstance(value, Tensor)}
+        return dataclasses.replace(self, **parts)
+
 
 def draw(how: Augmentation, images: int, height: int, width: int, generator: torch.Generator) -> Draw:
     """Decide how each image is changed.
@@ -182,17 +190,24 @@ def apply(images: Tensor, drawn: Draw) -> Tensor:
     return changed
 
 
-def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
+def augment(
+    images: Tensor,
+    how: Augmentation,
+    generator: torch.Generator,
+    rows: slice | Tensor = slice(None),
+) -> Tensor:
     """Change each image at random.
 
     Args:
         images: (B, 3, H, W) uint8 on any device.
         generator: On the CPU, usually from `generator_for`.
+        rows: Only these are computed and returned, changed as they are among all of them.
 
     Returns:
         (B, 3, H, W) float32 in [0, 1], not yet normalised; exactly images / 255 where nothing is enabled.
     """
-    return apply(images, draw(how, len(images), images.shape[2], images.shape[3], generator))
+    drawn = draw(how, len(images), images.shape[2], images.shape[3], generator)
+    return apply(images[rows], drawn.part(rows))
 
 
 def _flip_and_crop(images: Tensor, drawn: Draw) -> Tensor:
@@ -298,10 +313,14 @@ class Mixed:
             return figure(self.labels)
         return self.share * figure(self.labels) + (1 - self.share) * figure(self.others)
 
+    def part(self, rows: slice | Tensor) -> Mixed:
+        """Some of the images with their labels."""
+        return Mixed(self.images[rows], self.labels[rows], self.others[rows], self.share)
+
     def parts(self, sizes: Sequence[int]) -> list[Mixed]:
         """The images in order, so many in each part."""
-        pieces = (tensor.split(list(sizes)) for tensor in (self.images, self.labels, self.others))
-        return [Mixed(images, labels, others, self.share) for images, labels, others in zip(*pieces, strict=True)]
+        ends = [0, *itertools.accumulate(sizes)]
+        return [self.part(slice(first, end)) for first, end in itertools.pairwise(ends)]
 
 
 def mix(images: Tensor, labels: Tensor, mixup: float, cutmix: float, generator: torch.Generator) -> Mixed:

@@ -151,7 +151,9 @@ def offer_undo(runs: list[Run]) -> None:
             st.caption(
                 ui.plain(f"Archived: {', '.join(charts.run_name(run) for run in gone[:3])}")
                 + (f" and {len(gone) - 3} more" if len(gone) > 3 else "")
-                + "."
+                + ".",
+                # Or the button would stand under the tools of the table.
+                width="content",
             )
             st.button("Undo", icon=":material/undo:", on_click=describe, args=(gone,), kwargs={"archived": False})
 

@@ -22,7 +22,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_f
 from cifar_core.__main__ import main
 from cifar_core.config import FIELD_TYPES, FIELDS, RECIPES
 from cifar_core.evaluation import Evaluation
-from cifar_core.events import duration
+from cifar_core.events import Boot, duration
 from cifar_core.networks import load_network, load_tensors
 from cifar_core.runs import Run, create_run, list_runs
 from tests.conftest import ROOT, Tiny, tiny_config
@@ -184,6 +184,20 @@ def test_train_prints_its_folder_and_a_line_for_each_epoch(
     assert any("162 training, 18 validation images. 11,251 parameters." in line for line in lines)
     assert run.last_end is not None
     assert lines[-1] == run.last_end.message
+
+
+def test_train_goes_on_with_a_run_as_it_is_set(
+    say: Callable[..., Said], tiny: Tiny, run_in_state: Callable[..., Run]
+) -> None:
+    run = run_in_state("interrupted")
+    where = ("--runs", run.path.parent, "--cache", tiny.cache)
+    assert say("train", "--run", run.id, *where, "--epochs", 5).refusal.endswith("leave out --epochs.")
+    assert say("train", "--run", run.id, *where, "--json").json["run"] == str(run.path)
+    assert run.state == "finished"
+    assert "has finished" in say("train", "--run", run.id, *where).refusal
+    with run.held():
+        run.append(Boot(pid=1, host="elsewhere"))
+        assert say("train", "--run", run.id, *where).refusal == f"Run {run.id} is starting already."
 
 
 def test_train_says_it_to_programs(say: Callable[..., Said], tiny: Tiny, runs_root: Path) -> None:

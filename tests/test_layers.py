@@ -158,7 +158,17 @@ def core(name: str) -> Path:
 
 
 def test_training_and_what_looks_at_networks_do_not_know_runs() -> None:
-    for name in ("training", "evaluation", "features", "explain", "networks", "transforms", "compute", "datasets"):
+    for name in (
+        "training",
+        "evaluation",
+        "features",
+        "explain",
+        "networks",
+        "transforms",
+        "compute",
+        "datasets",
+        "distributed",
+    ):
         assert not uses(imported(core(name)), "cifar_core.runs", "cifar_core.job"), name
 
 

@@ -181,3 +181,14 @@ def test_places_are_counted_as_people_do(number: int, word: str) -> None:
     from pages.ui import keeping
 
     assert keeping.ordinal(number) == word
+
+
+def test_what_was_archived_just_now_can_be_taken_back(dashboard: Open, trained_run: Run) -> None:
+    trained_run.describe(archived=True)
+    app = dashboard(PAGE)
+    app.session_state["just_archived"] = [trained_run.id]
+    app.run()
+    named(app, "Undo").click().run()
+    assert not app.exception
+    assert not trained_run.about.archived
+    assert len(app.dataframe) == 1

@@ -12,7 +12,7 @@ import streamlit as st
 
 from cifar_core import job
 from cifar_core.config import FIELDS, TrainConfig, label
-from cifar_core.events import Boot, Changed, Epoch, Notice, Progress, Refused, TaskProgress, duration
+from cifar_core.events import Boot, Changed, Epoch, Notice, Progress, Refused, Start, TaskProgress, duration
 from cifar_core.runs import Run, RunError
 from pages import ui
 from pages.ui import charts, keeping
@@ -407,12 +407,19 @@ def _start(action: Callable[[], Run]) -> None:
         st.rerun()
 
 
+def _together(run: Run) -> str:
+    """How many processes trained together at last, where they were several."""
+    start = next(event for event in reversed(run.events()) if isinstance(event, Start))
+    return f" {start.processes} processes on {start.device}." if start.processes > 1 else ""
+
+
 def _facts(run: Run) -> None:
     start = run.start
     if start:
         st.caption(
             f"{ui.plain(start.data_name)}: {start.train_images:,} training and {start.validation_images:,} validation "
             f"images, {len(start.classes)} classes. {start.parameters:,} parameters. {start.compute_reason}"
+            f"{_together(run)}"
         )
         with st.container(horizontal=True):
             ui.link("Evaluate", "Evaluate", run=run.id)
