@@ -229,6 +229,7 @@ def test_train_takes_every_setting(
         "batch_size": 9,
         "optimizer": "adamw",
         "momentum": 0.8,
+        "sync_batchnorm": True,
         "nesterov": False,
         "fixed_norm": True,
         "weight_decay": 0.001,
