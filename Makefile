@@ -4,7 +4,7 @@ PYTHON ?= python3
 DATA ?=
 BIN := .venv/bin
 
-.PHONY: run test check format bench speed clean
+.PHONY: run test check format bench speed kills clean
 
 run: .venv/.run
 	$(BIN)/streamlit run dashboard.py $(if $(DISPLAY)$(WAYLAND_DISPLAY)$(filter Darwin,$(shell uname)),,--server.headless true) $(if $(DATA),-- --data "$(DATA)")
@@ -26,6 +26,9 @@ bench: .venv/.test
 
 speed: .venv/.test
 	$(BIN)/python -m benchmarks.speed --data "$(DATA)"
+
+kills: .venv/.test
+	$(BIN)/python -m benchmarks.kills $(if $(DATA),--data "$(DATA)")
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import errno
 import io
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cifar_core import job
+from cifar_core import job, queues, series
 from cifar_core.config import FIELD_TYPES, FIELDS, RECIPES, TrainConfig
-from cifar_core.events import End, Epoch, Event, Progress, Start, TaskProgress, Waiting, duration
-from cifar_core.runs import Held, Run, RunError, WorkFolder, find_run
+from cifar_core.events import Changed, End, Epoch, Event, Notice, Progress, Start, TaskProgress, Waiting, duration, size
+from cifar_core.runs import Held, Run, RunError, WorkFolder, find_run, list_runs
+
+if TYPE_CHECKING:
+    from cifar_core.distributed import Team
+
+RUN_KEY, DONE_KEY = "cifar_core/run", "cifar_core/done"
+"""Under which torchrun remembers the run of its processes, and that it is done."""
 
 ANSWER_SECONDS = 30.0
 """How long a stop, pause or resume waits for the worker's answer: a long training step may come first."""
+
+ACTIONS = ("rename", "note", "star", "unstar", "archive", "unarchive", "delete", *queues.MOVES)
+"""What `runs` can do with one."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 it could not be done (one sentence on standard error), 2 the command is not understood.
     """
+    job.share_cores()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # Names of classes and files may hold what the console's encoding has no sign for.
@@ -90,9 +102,24 @@ def _parser() -> argparse.ArgumentParser:
 
     train = _command(commands, "train", _train, "Train a network; Ctrl-C stops it and keeps the weights.")
     train.add_argument("--runs", type=Path, default=job.RUNS, metavar="DIR", help="where runs are kept (default: runs)")
+    train.add_argument("--run", metavar="RUN", help="go on with this run, as it is set, instead of beginning one")
     train.add_argument("--recipe", choices=RECIPES, help="start from these settings; options given change single ones")
+    several = train.add_mutually_exclusive_group()
+    several.add_argument(
+        "--repeats", type=int, metavar="N", help="train N times, with seeds that count up; says mean and deviation"
+    )
+    several.add_argument(
+        "--cross-validate", type=int, metavar="K", help="train K times, on each of K folds; says mean and deviation"
+    )
     for name, field in FIELDS.items():
         _add_setting(train, name, field.metadata, field.default)
+
+    ranging = _command(
+        commands, "range-test", _range_test, "Find a learning rate: train a copy for some steps at ever higher rates."
+    )
+    ranging.add_argument("--recipe", choices=RECIPES, help="as for train")
+    for name, field in FIELDS.items():
+        _add_setting(ranging, name, field.metadata, field.default)
 
     evaluate = _command(commands, "evaluate", _evaluate, "Measure a run on the test split.")
     _add_run(evaluate)
@@ -110,7 +137,24 @@ def _parser() -> argparse.ArgumentParser:
         ("pause", _pause, "Pause a run; it keeps its place on the device."),
         ("resume", _resume, "Go on with a run that is paused, stopped or was interrupted."),
     ):
-        _add_run(_command(commands, name, command, says))
+        of_a_run = _command(commands, name, command, says)
+        _add_run(of_a_run)
+        if name == "resume":
+            for setting, field in FIELDS.items():
+                if field.metadata["live"]:
+                    _add_setting(of_a_run, setting, field.metadata, "what is in force")
+
+    runs = _command(
+        commands, "runs", _runs, "List the runs; name, star, archive or delete one, or move it in its queue."
+    )
+    runs.add_argument(
+        "action", nargs="?", default="list", choices=("list", *ACTIONS), help="what to do (default: list)"
+    )
+    runs.add_argument("run", nargs="?", metavar="RUN", help="a run's folder or id")
+    runs.add_argument("words", nargs="*", metavar="WORD", help="the name of rename, the text of note; none removes it")
+    runs.add_argument("--runs", type=Path, default=job.RUNS, metavar="DIR", help="where runs are kept (default: runs)")
+    runs.add_argument("--all", action="store_true", help="list archived runs too")
+    runs.add_argument("--yes", action="store_true", help="delete without asking")
     return parser
 
 
@@ -226,51 +270,162 @@ def _triple(values: tuple[float, ...]) -> str:
     return "(" + ", ".join(f"{value:.4f}" for value in values) + ")"
 
 
-def _train(options: argparse.Namespace) -> int:
+def _asked(options: argparse.Namespace) -> TrainConfig:
+    """The settings of the recipe and the options."""
     given = {name: value for name, value in vars(options).items() if name in FIELDS}
     values = {**(RECIPES[options.recipe].settings if options.recipe else {}), **given}
     if values.get("data"):
         values["data"] = str(Path(values["data"]).expanduser().resolve())
-    run = job.new_run(TrainConfig.from_values(values), options.runs.resolve(), options.cache)
+    return TrainConfig.from_values(values)
+
+
+def _train(options: argparse.Namespace) -> int:
+    if options.repeats is not None or options.cross_validate is not None:
+        if options.run or "WORLD_SIZE" in os.environ:
+            raise ValueError("Repeats and cross-validation make runs of their own, in one process; start them alone.")
+        return _train_series(options)
+    # What torchrun tells the processes it starts, and other launchers too.
+    if "WORLD_SIZE" in os.environ:
+        return _train_together(options)
+    run = _asked_run(options)
     if not options.json:
         _tell(str(run.path))
     return _follow(run, options)
 
 
-def _follow(run: Run, options: argparse.Namespace) -> int:
+def _train_together(options: argparse.Namespace) -> int:
+    """Train as one of several processes; the first keeps the run, and finds it again when torchrun starts all anew."""
+    from cifar_core.distributed import joined, memory
+
+    with joined(os.environ) as team:
+        if not team.leads:
+            # The leader is asked likewise, and says when all stop.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
+            options.json = False
+            job.follow(team, options.cache)
+            return 0
+        remembered = memory(os.environ)
+        if remembered and remembered.check([DONE_KEY]):
+            # Another process was lost on its way out.
+            job.dismiss(team)
+            return 0
+        if remembered and remembered.check([RUN_KEY]):
+            run = Run(Path(remembered.get(RUN_KEY).decode()))
+        else:
+            try:
+                run = _asked_run(options)
+            except ValueError:
+                job.dismiss(team)
+                raise
+        if remembered:
+            remembered.set(RUN_KEY, str(run.path))
+        run.withdraw("stop")
+        if not options.json:
+            _tell(str(run.path))
+        code = _follow(run, options, team)
+        if code:
+            # At once: the others may be waiting for their gradients.
+            sys.exit(code)
+        # Told to end by torchrun, it may be started again, with other processes.
+        if remembered and not job.was_stopped_by_signal(run):
+            remembered.set(DONE_KEY, "")
+        return 0
+
+
+def _asked_run(options: argparse.Namespace) -> Run:
+    """The run to go on with, or a new one.
+
+    Raises:
+        ValueError: There is no such run, or none can be made with these settings.
+    """
+    if not options.run:
+        return job.new_run(_asked(options), options.runs.resolve(), options.cache)
+    given = [name for name in ("recipe", *FIELDS) if getattr(options, name, None) is not None]
+    if given:
+        raise ValueError(f"--run goes on with a run as it is set; leave out --{given[0].replace('_', '-')}.")
+    run = _find(options)
+    if run.state == "finished":
+        raise RunError(f"Run {run.id} has finished; there is nothing to go on with.")
+    if run.alive:
+        raise RunError(f"Run {run.id} is {run.state} already.")
+    for request in ("stop", "pause"):
+        run.withdraw(request)
+    return run
+
+
+def _train_series(options: argparse.Namespace) -> int:
+    """Train one run after the other; one that fails keeps none of the others, a stop ends them all."""
+    kind, count = ("seeds", options.repeats) if options.repeats is not None else ("folds", options.cross_validate)
+    runs = job.new_series(_asked(options), kind, count, options.runs.resolve(), options.cache)
+    ends: list[End | None] = []
+    for run in runs:
+        if not options.json:
+            _tell(str(run.path))
+        ends.append(end := _work(run, options))
+        if end is None or end.outcome == "failed":
+            print(f"Run {run.id}: {_message(end)}", file=sys.stderr)
+        elif end.outcome == "stopped":
+            break
+    known = series.series_of(runs[0])
+    assert known
+    found = series.summary(known, runs)
+    if options.json:
+        spreads = {name: dataclasses.asdict(getattr(found, name)) for name in ("best", "last")}
+        results = [_result(run, _message(end)) for run, end in zip(runs, ends, strict=False)]
+        print(json.dumps({"series": known.id, "kind": kind, **dataclasses.asdict(found), **spreads, "runs": results}))
+    else:
+        _tell(f"{found.finished} of {found.count} runs have finished.")
+        for name, said in (("best epoch", found.best), ("last epoch", found.last)):
+            if said.mean is not None:
+                deviation = "" if said.deviation is None else f", standard deviation {said.deviation:.2%}"
+                _tell(f"validation accuracy, {name}: mean {said.mean:.2%}{deviation}")
+    return 0 if all(end and end.outcome != "failed" for end in ends) else 1
+
+
+def _follow(run: Run, options: argparse.Namespace, team: Team | None = None) -> int:
+    """Work on the run in this process and say how it went."""
+    end = _work(run, options, team)
+    done = end is not None and end.outcome in ("finished", "stopped")
+    if options.json:
+        print(json.dumps(_result(run, _message(end))))
+    elif not done:
+        print(_message(end), file=sys.stderr)
+    return 0 if done else 1
+
+
+def _work(run: Run, options: argparse.Namespace, team: Team | None = None) -> End | None:
     """Work on the run in this process and say how it goes."""
     end: End | None = None
     job.stop_on_signals(run)
     with run.held():
-        for event in job.execute(run, options.cache):
+        for event in job.execute(run, options.cache, team):
             if not options.json:
                 _say(event, run.config.epochs)
             if isinstance(event, End):
                 end = event
-    done = end is not None and end.outcome in ("finished", "stopped")
-    message = end.message if end else "The run ended without a word."
-    if options.json:
-        last, best = (run.epochs[-1] if run.epochs else None), run.best
-        print(
-            json.dumps(
-                {
-                    "run": str(run.path),
-                    "state": run.state,
-                    "message": message,
-                    "epochs": len(run.epochs),
-                    "train_loss": last and last.train_loss,
-                    "validation_loss": last and last.validation_loss,
-                    "validation_accuracy": last and last.validation_accuracy,
-                    "best_epoch": best and best.epoch,
-                    "best_validation_accuracy": best and best.validation_accuracy,
-                    "images_per_second": last and last.images_per_second,
-                    "seconds": last and last.seconds,
-                }
-            )
-        )
-    elif not done:
-        print(message, file=sys.stderr)
-    return 0 if done else 1
+    return end
+
+
+def _message(end: End | None) -> str:
+    return end.message if end else "The run ended without a word."
+
+
+def _result(run: Run, message: str) -> dict[str, Any]:
+    last, best = (run.epochs[-1] if run.epochs else None), run.best
+    return {
+        "run": str(run.path),
+        "state": run.state,
+        "message": message,
+        "epochs": len(run.epochs),
+        "train_loss": last and last.train_loss,
+        "validation_loss": last and last.validation_loss,
+        "validation_accuracy": last and last.validation_accuracy,
+        "best_epoch": best and best.epoch,
+        "best_validation_accuracy": best and best.validation_accuracy,
+        "images_per_second": last and last.images_per_second,
+        "seconds": last and last.seconds,
+    }
 
 
 def _say(event: Event, epochs: int) -> None:
@@ -279,6 +434,8 @@ def _say(event: Event, epochs: int) -> None:
             _tell(f"Waiting for the {event.device}, which another run uses.")
         case Start():
             _tell(event.compute_reason)
+            if event.processes > 1:
+                _tell(f"{event.processes} processes train together.")
             _tell(
                 f"{event.data_name}: {event.train_images:,} training, {event.validation_images:,} validation images. "
                 f"{event.parameters:,} parameters."
@@ -295,6 +452,10 @@ def _say(event: Event, epochs: int) -> None:
                 print(f"\r{event.phase}, epoch {event.epoch:.2f} of {epochs}\x1b[K\r", end="", file=sys.stderr)
             else:
                 print(f"\r{event.what}: {event.done:,} of {event.total:,}\x1b[K\r", end="", file=sys.stderr)
+        case Changed() if event.reason:
+            _tell(event.reason)
+        case Notice():
+            _tell(event.message)
         case End() if event.outcome != "failed":
             _tell(event.message)
 
@@ -364,6 +525,31 @@ def _do(folder: WorkFolder, task: dict[str, Any], options: argparse.Namespace) -
     end = folder.last_end
     if end is None or end.outcome != "finished":
         raise RunError(end.message if end else "The work was interrupted; try again.")
+
+
+def _range_test(options: argparse.Namespace) -> int:
+    from cifar_core.datasets import open_dataset, prepare
+    from cifar_core.suggestions import suggestions, tried
+
+    config = _asked(options)
+    if not config.data:
+        raise ValueError(job.NO_DATA)
+    _show_progress(prepare(Path(config.data), options.cache), options.json)
+    info = open_dataset(config.data, options.cache).info
+    folder, task = job.range_task(config, options.cache.parent, info)
+    if folder.state != "finished":
+        _do(folder, task, options)
+    points = tried(folder.events())
+    found = suggestions(points)
+    if options.json:
+        curve = [[point.learning_rate, point.loss, point.smoothed] for point in points]
+        print(json.dumps({"suggestions": {one.name: one.learning_rate for one in found}, "points": curve}))
+        return 0
+    print(f"{len(points)} steps with {config.optimizer}; the weights were thrown away.")
+    for one in found:
+        rate = "none" if one.learning_rate is None else f"{one.learning_rate:g}"
+        print(f"{one.name:9} {rate:>8}  {one.sentence}")
+    return 0
 
 
 def _predict(options: argparse.Namespace) -> int:
@@ -462,6 +648,10 @@ def _pause(options: argparse.Namespace) -> int:
 
 def _resume(options: argparse.Namespace) -> int:
     run = _find(options)
+    values = {name: value for name, value in vars(options).items() if name in FIELDS}
+    run.settings.changed(values)
+    if values:
+        run.request("change", values)
     if run.alive and run.last_end is None:
         run.withdraw("pause")
         return _report(run, options, _resumed(run))
@@ -469,6 +659,88 @@ def _resume(options: argparse.Namespace) -> int:
         raise RunError(f"Run {run.id} has finished; there is nothing to go on with.")
     job.launch(run, options.cache)
     return _report(run, options, _resumed(run))
+
+
+def _runs(options: argparse.Namespace) -> int:
+    if options.action == "list":
+        return _list_runs(options)
+    if options.run is None:
+        raise RunError(f"Name the run to {options.action}, e.g. python -m cifar_core runs {options.action} RUN.")
+    if options.words and options.action not in ("rename", "note"):
+        raise RunError(f"{options.action} takes one run and nothing else, but {options.words[0]!r} follows it.")
+    run = _find(options)
+    match options.action:
+        case "rename":
+            run.describe(name=" ".join(options.words))
+        case "note":
+            run.describe(note=" ".join(options.words))
+        case "star" | "unstar":
+            run.describe(starred=options.action == "star")
+        case "archive" | "unarchive":
+            run.describe(archived=options.action == "archive")
+        case "delete":
+            if not options.yes and not _agreed(f"Delete run {run.id} with its weights for ever?"):
+                raise RunError(f"Run {run.id} is kept; to delete it without being asked, add --yes.")
+            run.delete()
+            print(json.dumps({"run": run.id, "deleted": True}) if options.json else f"Run {run.id} is deleted.")
+            return 0
+        case move:
+            queues.move(run, move)
+    print(json.dumps(_run_facts(run)) if options.json else f"Run {run.id}: {_told_about(run)}.")
+    return 0
+
+
+def _agreed(question: str) -> bool:
+    if not sys.stdin.isatty():
+        return False
+    print(f"{question} [y/N] ", end="", flush=True, file=sys.stderr)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _list_runs(options: argparse.Namespace) -> int:
+    runs = [run for run in list_runs(options.runs.resolve()) if options.all or not run.about.archived]
+    if options.json:
+        print(json.dumps({"runs": [_run_facts(run) for run in runs]}))
+        return 0
+    for run in runs:
+        best = run.best
+        accuracy = f"{best.validation_accuracy:7.2%}" if best else "      –"
+        print(
+            f"{run.id:{max(len(other.id) for other in runs)}}  {run.state:11}  {accuracy}  {_told_about(run)}".rstrip()
+        )
+    total = sum(run.disk_use().total for run in runs)
+    print(f"{len(runs)} run{'s' if len(runs) != 1 else ''}, {size(total)}")
+    return 0
+
+
+def _run_facts(run: Run) -> dict[str, Any]:
+    best, latest, parent, waits = run.best, run.latest, run.parent, queues.waiting_for(run)
+    return {
+        "run": run.id,
+        "state": run.state,
+        "name": run.about.name,
+        "note": run.about.note,
+        "starred": run.about.starred,
+        "archived": run.about.archived,
+        "parent": parent and parent[0],
+        "epochs": latest.epoch if latest else 0,
+        "best_validation_accuracy": best and best.validation_accuracy,
+        "checkpoints": list(run.checkpoints()),
+        "bytes": run.disk_use().total,
+        "waits_for": waits,
+        "place": waits and [other.id for other in queues.queue(run.path.parent, waits)].index(run.id) + 1,
+    }
+
+
+def _told_about(run: Run) -> str:
+    """Name, star, archive and place in the queue, in words."""
+    about, waits = run.about, queues.waiting_for(run)
+    said = [repr(about.name) if about.name else "", "starred" if about.starred else ""]
+    said += ["archived" if about.archived else "", about.note]
+    if waits:
+        line = [other.id for other in queues.queue(run.path.parent, waits)]
+        said.append(f"number {line.index(run.id) + 1} of {len(line)} that wait for {waits}")
+    return ", ".join(filter(None, said)) or "no name, no star"
 
 
 def _resumed(run: Run) -> bool:

@@ -83,6 +83,14 @@ def prepare_device(compute: Compute) -> None:
         torch.backends.cudnn.benchmark = True
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether PyTorch found no room; its devices say so in different ways."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
+
+
 def _has_cuda() -> bool:
     return torch.cuda.is_available()
 

@@ -52,6 +52,8 @@ class Start(Event):
     validation_images: int
     parameters: int
     versions: dict[str, str]
+    processes: int = 1
+    """That train together, each on a device of this kind."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(self.classes))
@@ -134,6 +136,8 @@ class Changed(Event):
     step: int
     values: dict[str, Any]
     before: dict[str, Any]
+    reason: str = ""
+    """Why, in a sentence, where the program changed them by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +145,14 @@ class Refused(Event):
     """Something that was asked of the run and cannot be done; `message` says why in one sentence."""
 
     kind: ClassVar[str] = "refused"
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notice(Event):
+    """Something went otherwise than planned, and the run goes on; `message` says it in one sentence."""
+
+    kind: ClassVar[str] = "notice"
     message: str
 
 
@@ -163,6 +175,8 @@ class End(Event):
     message: str
     epoch: float = 0.0
     step: int = 0
+    reason: str = ""
+    """"diverged" where it failed because the loss was not a number any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,21 +190,21 @@ class TaskProgress(Event):
     seconds_left: float | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Tried(Event):
+    """A step of an LR range test: its learning rate, the loss of its batch before it, and the smoothed loss so far."""
+
+    kind: ClassVar[str] = "tried"
+    learning_rate: float
+    loss: float
+    smoothed: float
+
+
 _KINDS: dict[str, type[Event]] = {
     event.kind: event
     for event in (
-        Boot,
-        Waiting,
-        Start,
-        Progress,
-        Epoch,
-        Inspected,
-        Changed,
-        Refused,
-        Paused,
-        Resumed,
-        End,
-        TaskProgress,
+        *(Boot, Waiting, Start, Progress, Epoch, Inspected, Changed, Refused, Notice, Paused, Resumed, End),
+        *(TaskProgress, Tried),
     )
 }
 
@@ -222,6 +236,16 @@ def duration(seconds: float) -> str:
     if seconds < 3600:
         return f"{seconds // 60} min {seconds % 60} s"
     return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+
+
+def size(count: int) -> str:
+    """Bytes as people say them: 512 B, 3.4 MB, 1.2 GB."""
+    number, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if number < 999.5:
+            break
+        number, unit = number / 1000, larger
+    return f"{number:.0f} {unit}" if unit == "B" or number >= 100 else f"{number:.2g} {unit}"
 
 
 def _finite(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import hashlib
 import importlib.metadata
@@ -14,33 +15,39 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cifar_core import series
 from cifar_core.board import Board
-from cifar_core.config import TrainConfig
+from cifar_core.config import FIELDS, TrainConfig
 from cifar_core.events import (
     Boot,
     Changed,
     End,
     Epoch,
     Event,
+    Notice,
     Paused,
     Progress,
     Refused,
     Resumed,
     Start,
     TaskProgress,
+    Tried,
     Waiting,
 )
-from cifar_core.runs import Held, Run, RunError, WorkFolder, create_run, kept_epochs, list_runs, read_json, write_whole
+from cifar_core.queues import device_folder, is_next, keep_place
+from cifar_core.runs import Held, Run, RunError, WorkFolder, create_run, kept_epochs, read_json, repeat_run, write_whole
 
 if TYPE_CHECKING:
     from cifar_core.compute import Compute
     from cifar_core.datasets import DataInfo, DataSet, Split
+    from cifar_core.distributed import Team
+    from cifar_core.models import Classifier
     from cifar_core.training import Training
 
 PROGRAM = Path(__file__).resolve().parent.parent
@@ -56,6 +63,13 @@ CURVE_POINTS = 2000
 """About how many signs of life a run writes down before it begins to write fewer."""
 
 NO_DATA = "The run names no data set; give its path with --data or choose one on the Data page."
+
+SPINS = "1000"
+"""How often a thread of GNU's OpenMP looks for work before it sleeps. By default it looks for milliseconds, which takes
+the core from the thread that it waits for wherever something else runs too: a training then crawls."""
+
+POLITE_SECONDS = 2.0
+"""How long a process that is to be ended has to end by itself."""
 
 EXIT_SECONDS = 10.0
 """How long a worker that has said its last word may take to exit."""
@@ -80,6 +94,17 @@ def start_run(
     return run
 
 
+def repeat(run: Run, runs: Path, cache: Path) -> Run:
+    """Make a run that does again what another one has done (see `repeat_run`), and set a process to work on it.
+
+    Raises:
+        RunError: As `start_run`, or a fork of an older version did not keep what it began with.
+    """
+    again = repeat_run(run, runs)
+    launch(again, cache)
+    return again
+
+
 def new_run(
     config: TrainConfig,
     runs: Path,
@@ -98,6 +123,62 @@ def new_run(
     except ValueError as error:
         raise RunError(str(error)) from None
     return create_run(config, runs, changes, parent, checkpoint)
+
+
+def new_series(
+    config: TrainConfig,
+    kind: str,
+    count: int,
+    runs: Path,
+    cache: Path,
+    parent: Run | None = None,
+    checkpoint: str = "last",
+) -> list[Run]:
+    """Make the runs of a series: the same training with several seeds, or on each fold of a cross-validation.
+
+    Args:
+        kind: One of `series.KINDS`.
+        count: Of runs.
+
+    Raises:
+        RunError: As `start_run`, or there are too many or too few. Then none is made.
+    """
+    made: list[Run] = []
+    try:
+        name = series.new_id()
+        for index, each in enumerate(series.configs(config, kind, count)):
+            made.append(new_run(each, runs, cache, parent=parent, checkpoint=checkpoint))
+            series.keep(made[-1], series.Series(name, kind, index, count))
+    except (ValueError, OSError) as error:
+        for run in made:
+            with suppress(RunError):
+                run.delete()
+        if isinstance(error, OSError):
+            raise RunError(f"No run can be made in {runs}: {error.strerror}.") from None
+        raise RunError(str(error)) from None
+    return made
+
+
+def start_series(
+    config: TrainConfig,
+    kind: str,
+    count: int,
+    runs: Path,
+    cache: Path,
+    parent: Run | None = None,
+    checkpoint: str = "last",
+) -> list[Run]:
+    """Make the runs of a series (see `new_series`) and set a process to each; they wait for the device in turn.
+
+    Each waits by itself, so that one that is killed, stopped or fails keeps none of the others.
+
+    Raises:
+        RunError: As `new_series`.
+    """
+    made = new_series(config, kind, count, runs, cache, parent, checkpoint)
+    for run in made:
+        launch(run, cache)
+    return made
 
 
 def _check(config: TrainConfig, cache: Path) -> None:
@@ -147,21 +228,104 @@ def launch(folder: WorkFolder, cache: Path) -> None:
         raise RunError(f"No worker can be started in {folder.path}: {error.strerror}.") from None
 
 
+@dataclass(frozen=True)
+class Launched:
+    """Who set a run's worker going, and when, in seconds since 1970."""
+
+    time: float
+    still_there: bool
+
+
+def launched(run: WorkFolder) -> Launched | None:
+    """Where the last worker came from; None where its process was not started by another one."""
+    boots = [event for event in run.events() if isinstance(event, Boot)][-2:]
+    # A launch says so once before the worker does; work in a process of one's own is said by itself alone.
+    if len(boots) < 2 or boots[0].pid == boots[1].pid or boots[0].host != platform.node():
+        return None
+    return Launched(boots[0].time, boots[0].pid == os.getpid() or _exists(boots[0].pid))
+
+
+def _exists(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def end_process(folder: WorkFolder) -> None:
+    """End the worker of a folder, politely at first; what it did since its last checkpoint is lost.
+
+    Raises:
+        RunError: Its process cannot be found with certainty, or not be ended.
+    """
+    boot = next((event for event in reversed(folder.events()) if isinstance(event, Boot)), None)
+    if boot is None or boot.host != platform.node() or not _holds_lock(boot.pid, folder):
+        raise RunError(
+            f"The process that works on {folder.path.name} cannot be told with certainty, so none is ended; it may be "
+            "on another machine or another user's."
+        )
+    try:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            os.kill(boot.pid, number)
+            limit = time.monotonic() + POLITE_SECONDS
+            while folder.alive and time.monotonic() < limit:
+                time.sleep(0.05)
+            if not folder.alive:
+                return
+    except ProcessLookupError:
+        return
+    except PermissionError:
+        raise RunError(f"The process {boot.pid} belongs to another user and cannot be ended.") from None
+    raise RunError(f"The process {boot.pid} did not end; the system may be waiting for a disk or a device.")
+
+
+def _holds_lock(process: int, folder: WorkFolder) -> bool:
+    """Whether this very process has the folder's lock open; the number alone may be that of another one by now."""
+    if process == os.getpid() or not folder.alive:
+        return False
+    try:
+        lock = (folder.path / "lock").stat()
+        opened = [entry.stat() for entry in os.scandir(f"/proc/{process}/fd")]
+    except FileNotFoundError:
+        return _command_names(process, folder)
+    except OSError:
+        return False
+    return any((one.st_dev, one.st_ino) == (lock.st_dev, lock.st_ino) for one in opened)
+
+
+def _command_names(process: int, folder: WorkFolder) -> bool:
+    """Where the system has no /proc: whether the process was started for this folder."""
+    said = subprocess.run(["ps", "-o", "command=", "-p", str(process)], capture_output=True, text=True, check=False)
+    return "cifar_core.job" in said.stdout and folder.path.name in said.stdout
+
+
 def _await_exit(folder: WorkFolder) -> None:
     limit = time.monotonic() + EXIT_SECONDS
     while folder.last_end and folder.alive and time.monotonic() < limit:
         time.sleep(0.02)
 
 
-def execute(run: Run, cache: Path) -> Iterator[Event]:
+def execute(run: Run, cache: Path, team: Team | None = None) -> Iterator[Event]:
     """Do a run in this process, which must hold its lock: from the start, or on from its last checkpoint.
 
-    Every event is in the run's folder before it is yielded. Errors become an `End` event; nothing is raised.
+    Every event is in the run's folder before it is yielded. Errors become an `End` event.
+
+    Args:
+        team: Processes that train together, of which this one leads; by default this process alone.
+
+    Raises:
+        MemberLost: Another process of the team has ended. Nothing is said, so that the run counts as interrupted until
+            it is started anew.
     """
     try:
         run.sweep()
         yield _said(run, Boot(pid=os.getpid(), host=platform.node()))
-        yield from _train(run, cache)
+        yield from _train(run, cache, team)
+    except ConnectionAbortedError:
+        raise
     except Exception as error:
         yield _last_word(run, _failure(run, error))
 
@@ -201,6 +365,35 @@ def map_task(
     return run.task(f"map-{_identity(run, checkpoint, info, *settings.values())}"), task
 
 
+def range_task(
+    config: TrainConfig, data: Path, info: DataInfo, parent: Run | None = None, checkpoint: str = "last"
+) -> tuple[WorkFolder, dict[str, Any]]:
+    """Where the LR range test of a run with these settings is kept (the events of its log), and the task that does it.
+
+    The folder's name is derived from the settings that matter to it, the images, and the weights it begins with.
+
+    Args:
+        data: The folder of downloads and background work.
+        parent: The run whose weights are begun with; without one, fresh ones.
+    """
+    matters = {
+        name: value
+        for name, value in dataclasses.asdict(config).items()
+        if config.used(name)
+        and FIELDS[name].metadata["group"] != "Learning rate"
+        and name not in ("data", "ema", "stop_patience")
+        # How long a training is matters to smaller images at first alone.
+        and (config.early_size or name not in ("epochs", "early_share"))
+    }
+    weights = parent.checkpoints()[checkpoint] if parent else None
+    identity = _identity(parent, checkpoint, info) if parent else info.fingerprint
+    digest = hashlib.sha256(repr((sorted(matters.items()), identity)).encode()).hexdigest()[:16]
+    folder = data / "tasks" / f"range-{digest}"
+    folder.mkdir(parents=True, exist_ok=True)
+    task = {"task": "range", "config": dataclasses.asdict(config), "data": info.id}
+    return WorkFolder(folder), {**task, "weights": weights and str(weights.resolve())}
+
+
 def data_task(data: Path, source: str | None) -> tuple[WorkFolder, dict[str, Any]]:
     """Where the reading of a data set is reported, and the task for it; without a source, CIFAR-10 is downloaded."""
     name = hashlib.sha256(source.encode()).hexdigest()[:12] if source else "download"
@@ -215,6 +408,13 @@ def device_task(data: Path) -> tuple[WorkFolder, dict[str, Any]]:
     folder = data / "tasks" / f"device-{hashlib.sha256(repr(about).encode()).hexdigest()[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
     return WorkFolder(folder), {"task": "device"}
+
+
+def known_device(cache: Path) -> str | None:
+    """What this machine computes on by itself, as far as somebody has found out; without torch."""
+    folder, _ = device_task(cache.parent)
+    answer = read_json(folder.path / "device.json") or {}
+    return answer.get("device")
 
 
 def _identity(run: Run, checkpoint: str, info: DataInfo, *more: Any) -> str:
@@ -241,8 +441,8 @@ def _failure(folder: WorkFolder, error: Exception) -> End:
         # Not to the standard error, which is a person's where no worker was launched.
         with suppress(OSError), folder.log_path.open("a") as log:
             traceback.print_exception(error, file=log)
-        # By name, as torch may be what failed to be imported.
-        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        # Only where torch is there, as it may be what failed to be imported.
+        if isinstance(error, MemoryError) or ("torch" in sys.modules and _found_no_room(error)):
             return End(outcome="failed", message="There is not enough memory; choose a smaller batch size or width.")
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             again = "resume the run" if isinstance(folder, Run) else "try again"
@@ -252,37 +452,130 @@ def _failure(folder: WorkFolder, error: Exception) -> End:
             return End(outcome="failed", message=f"{error.strerror}: {error.filename or 'a file of the run'}.")
         first_line = (str(error).splitlines() or [""])[0].rstrip(".")
         return End(outcome="failed", message=f"{type(error).__name__}: {first_line}. The worker's log says more.")
-    return End(outcome="failed", message=str(error))
+    reason = "diverged" if type(error).__name__ == "Diverged" else ""
+    return End(outcome="failed", message=str(error), reason=reason)
 
 
-def _train(run: Run, cache: Path) -> Iterator[Event]:
+def _found_no_room(error: Exception) -> bool:
+    from cifar_core.compute import is_out_of_memory
+
+    return is_out_of_memory(error)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What the members of a team must know to train along."""
+
+    config: TrainConfig
+    plan: dict[int, dict[str, Any]]
+    device: str
+    precision: str
+    data_fingerprint: str
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What the leader of a team asks of the others at a moment at which all meet."""
+
+    change: dict[str, Any] | None = None
+    wait: bool = False
+    """Another order follows."""
+    stop: bool = False
+
+
+def follow(team: Team, cache: Path) -> None:
+    """Train along in this process, which is in a team and does not lead it: nothing is read but images, and nothing is
+    written.
+
+    Raises:
+        MemberLost: Another process of the team has ended.
+        ValueError: This process cannot do its part; the message says why.
+    """
+    if _obeyed(team):
+        return
+    task: _Task = team.told(None)
+
+    from cifar_core.compute import choose, prepare_device
+    from cifar_core.datasets import open_dataset
+    from cifar_core.distributed import check_devices
+    from cifar_core.models import create
+    from cifar_core.subsets import chosen_classes
+    from cifar_core.training import Training, material
+
+    config = task.config
+    compute = choose(task.device, task.precision)
+    check_devices(team, compute.device.type)
+    prepare_device(compute)
+    data = open_dataset(config.data, cache)
+    if data.info.fingerprint != task.data_fingerprint:
+        raise ValueError(f"The images at {config.data} are others on {platform.node()} than where the run is kept.")
+    classes = chosen_classes(config.classes, data.info.classes)
+    model = create(config.model, len(classes), width=config.width, dropout=config.dropout, pretrained=False)
+    training = Training(config, model, material(config, data, compute.device), compute, task.plan, team)
+    state: tuple[dict[str, Any], dict[str, Any]] = team.told(None)
+    training.restore(*state)
+    stopped = _obeyed(team, training)
+    for _ in training.events():
+        if stopped := stopped or _obeyed(team, training):
+            return
+
+
+def dismiss(team: Team) -> None:
+    """Let the others of a team, who `follow`, go home."""
+    team.told(_Order(stop=True))
+
+
+def _obeyed(team: Team, training: Training | None = None) -> bool:
+    """Do what the leader says until all may go on; whether the training is to stop."""
+    order = _Order(wait=True)
+    while order.wait:
+        order = team.told(order)
+        if order.change and training:
+            # What cannot be done is said by the leader.
+            with suppress(ValueError, TypeError):
+                training.change(order.change)
+    return order.stop
+
+
+def _train(run: Run, cache: Path, team: Team | None) -> Iterator[Event]:
     config = run.config
     before = run.start
-
-    import torch
-
-    from cifar_core.compute import choose
-    from cifar_core.subsets import chosen_classes
-
-    # A run goes on as it began, even where another choice would be made today.
-    compute = choose(before.device, before.precision) if before else choose(config.device, config.precision)
     with ExitStack() as stack:
-        said_waiting = False
-        while not _take_device(run, compute.device.type, stack):
-            if run.requested("stop"):
+        # Where it can be known without torch, it is waited for without the half gigabyte that torch takes.
+        device = before.device if before else known_device(cache) if config.device == "auto" else config.device
+        while True:
+            if device and not (yield from _awaited(run, device, stack, team)):
                 yield _said(run, End(outcome="stopped", message="Stopped before it began."))
                 return
-            if not said_waiting:
-                yield _said(run, Waiting(device=compute.device.type))
-                said_waiting = True
-            time.sleep(POLL_SECONDS)
+            from cifar_core.compute import choose
 
+            # A run goes on as it began, even where another choice would be made today.
+            compute = choose(before.device, before.precision) if before else choose(config.device, config.precision)
+            if compute.device.type == device:
+                break
+            if device is None and config.precision == "auto":
+                _keep_device(device_task(cache.parent)[0], compute)
+            stack.close()
+            device = compute.device.type
+
+        import torch
+
+        from cifar_core.distributed import ALONE, check_devices
+        from cifar_core.subsets import chosen_classes
+
+        team = team or ALONE
+        check_devices(team, compute.device.type)
         for progress in _prepared(config.data, cache):
             yield _said(run, progress)
-            if run.requested("stop"):
+            if _is_called_off(run, team):
                 yield _said(run, End(outcome="stopped", message="Stopped while the images were being read."))
                 return
-        training, data = _set_up(run, cache, compute)
+        team.told(_Order())
+        training, data = _set_up(run, cache, compute, team)
+        yield from _restored(run, training, data)
+        if team.size > 1:
+            tensors, counters = training.state()
+            team.told(({name: tensor.detach().cpu() for name, tensor in tensors.items()}, counters))
         yield _said(
             run,
             Start(
@@ -298,29 +591,45 @@ def _train(run: Run, cache: Path) -> Iterator[Event]:
                 validation_images=len(training.images.validation_labels),
                 parameters=sum(p.numel() for p in training.model.parameters()),
                 versions={"python": platform.python_version(), "torch": str(torch.__version__)},
+                processes=team.size,
             ),
         )
-        yield from _steered(run, training, data)
+        yield from _steered(run, training, data, stack)
 
 
-def _take_device(run: Run, device: str, stack: ExitStack) -> bool:
-    """Whether this run may compute now: the device is free and no older run waits for it."""
-    older = (other for other in list_runs(run.path.parent) if other.id < run.id)
-    if any(_waits_for(device, other) for other in older):
-        return False
-    folder = run.path.parent / ".devices" / device
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        stack.enter_context(WorkFolder(folder).held())
-    except Held:
-        return False
+def _awaited(run: Run, device: str, stack: ExitStack, team: Team | None) -> Generator[Event, None, bool]:
+    """Wait until the device is free and it is this run's turn; False where it is stopped before."""
+    said_waiting = False
+    while not _take_device(run, device, stack):
+        if _is_called_off(run, team):
+            return False
+        if not said_waiting:
+            yield _said(run, Waiting(device=device))
+            said_waiting = True
+        time.sleep(POLL_SECONDS)
     return True
 
 
-def _waits_for(device: str, run: Run) -> bool:
-    if run.state != "waiting":
+def _is_called_off(run: Run, team: Team | None) -> bool:
+    """Whether the run is to stop before it trains; else the others of the team wait on."""
+    stop = run.requested("stop")
+    if team:
+        team.told(_Order(wait=not stop, stop=stop))
+    return stop
+
+
+def _take_device(run: Run, device: str, stack: ExitStack) -> bool:
+    """Whether this run may compute now: the device is free and no run that waits for it comes first."""
+    keep_place(run)
+    folder = device_folder(run.path.parent, device)
+    # The queue is only looked at when it matters, as that takes a look at every run.
+    if folder.alive or not is_next(run, device):
         return False
-    return any(isinstance(event, Waiting) and event.device == device for event in reversed(run.events()))
+    try:
+        stack.enter_context(folder.held())
+    except Held:
+        return False
+    return True
 
 
 def _prepared(source: str, cache: Path) -> Iterator[TaskProgress]:
@@ -331,14 +640,9 @@ def _prepared(source: str, cache: Path) -> Iterator[TaskProgress]:
     yield from _timed((p.done, p.total, p.what) for p in prepare(Path(source), cache))
 
 
-def _set_up(run: Run, cache: Path, compute: Compute) -> tuple[Training, DataSet]:
-    import torch
-
+def _set_up(run: Run, cache: Path, compute: Compute, team: Team) -> tuple[Training, DataSet]:
     from cifar_core.compute import prepare_device
     from cifar_core.datasets import open_dataset
-    from cifar_core.models import create, initialise
-    from cifar_core.networks import load_tensors
-    from cifar_core.subsets import chosen_classes
     from cifar_core.training import Training, material
 
     config = run.config
@@ -349,37 +653,76 @@ def _set_up(run: Run, cache: Path, compute: Compute) -> tuple[Training, DataSet]
             f"The images at {config.data} have changed since the run began, so it cannot go on; start a new run."
         )
     prepare_device(compute)
-    last = run.path / "checkpoints" / "last.safetensors"
-    torch.manual_seed(config.seed)
-    model = create(
-        config.model,
-        len(chosen_classes(config.classes, data.info.classes)),
-        width=config.width,
-        dropout=config.dropout,
-        pretrained=not last.exists(),
-    )
-    initialise(model, config.initialisation)
-    training = Training(config, model, material(config, data, compute.device), compute, run.plan)
-    if last.exists():
-        tensors, metadata = load_tensors(last)
-        # A fork begins with its parent's weights, but with settings of its own.
-        if run.parent and not before:
-            training.fork(tensors, metadata.get("training", {}))
-            _keep(run, training, data, "last")
-        else:
-            training.restore(tensors, metadata.get("training", {}))
+    precision = str(compute.dtype).removeprefix("torch.")
+    team.told(_Task(config, run.plan, compute.device.type, precision, data.info.fingerprint))
+    model = _fresh(config, data, pretrained=not run.restorable())
+    training = Training(config, model, material(config, data, compute.device), compute, run.plan, team)
     return training, data
 
 
-def _steered(run: Run, training: Training, data: DataSet) -> Iterator[Event]:
+def _fresh(config: TrainConfig, data: DataSet, pretrained: bool) -> Classifier:
+    """The network as a run begins with it."""
+    import torch
+
+    from cifar_core.models import create, initialise
+    from cifar_core.subsets import chosen_classes
+
+    torch.manual_seed(config.seed)
+    classes = len(chosen_classes(config.classes, data.info.classes))
+    model = create(config.model, classes, width=config.width, dropout=config.dropout, pretrained=pretrained)
+    initialise(model, config.initialisation)
+    return model
+
+
+def _restored(run: Run, training: Training, data: DataSet) -> Iterator[Event]:
+    """Bring the training to where the run was, by the latest checkpoint that is whole and fits."""
+    from cifar_core.networks import load_tensors
+
+    trouble: tuple[ValueError, Path] | None = None
+    for path in run.restorable():
+        try:
+            tensors, metadata = load_tensors(path)
+            # A fork begins with its parent's weights, but with settings of its own.
+            if run.parent and not run.start:
+                training.fork(tensors, metadata.get("training", {}))
+            else:
+                training.restore(tensors, metadata.get("training", {}))
+        except ValueError as error:
+            trouble = trouble or (error, path)
+            continue
+        break
+    else:
+        if trouble:
+            raise trouble[0]
+        return
+    if run.parent and not run.start:
+        # Its predecessor would be the parent's, with the parent's settings.
+        _keep(run, training, data, "last")
+    elif trouble:
+        why, damaged = trouble
+        damaged.replace(damaged.with_name("damaged.safetensors"))
+        message = (
+            f"{why} The run goes on from the weights kept before, of epoch {training.epoch:.4g}; what came after "
+            "is trained again, and the file that could not be used is now damaged.safetensors."
+        )
+        yield _said(run, Notice(message=message))
+
+
+def _steered(run: Run, training: Training, data: DataSet, stack: ExitStack) -> Iterator[Event]:
     """Train, keep checkpoints, and do what is asked through the run's control folder."""
     kept = training.step
     said = 0.0
     board = Board(run.path / "tensorboard", training.step) if training.config.tensorboard else None
     yield from _change(run, training)
+    training.team.told(_Order())
     for event in training.events():
+        if _is_dispossessed(run, stack):
+            training.team.told(_Order(stop=True))
+            return
         # A long run says less often how far it is, or its log would be slow to read in the end.
         pause = min(training.seconds / CURVE_POINTS, 10.0)
+        if isinstance(event, Changed):
+            run.fulfilled("change")
         if not isinstance(event, Progress) or time.monotonic() - said >= pause:
             yield _said(run, event)
             said = time.monotonic()
@@ -390,24 +733,26 @@ def _steered(run: Run, training: Training, data: DataSet) -> Iterator[Event]:
             if event.best:
                 _keep(run, training, data, "best")
             _keep_now_and_then(run, training, data)
-            _keep(run, training, data, "last")
+            _keep_last(run, training, data)
             kept = training.step
         yield from _change(run, training)
         if run.taken("save") is not None:
             _keep(run, training, data, f"step-{training.step}")
-            _keep(run, training, data, "last")
+            _keep_last(run, training, data)
+            run.fulfilled("save")
             kept = training.step
         if run.requested("pause") and not run.requested("stop"):
-            _keep(run, training, data, "last")
+            _keep_last(run, training, data)
             kept = training.step
             yield _said(run, Paused())
             while run.requested("pause") and not run.requested("stop"):
+                training.team.told(_Order(wait=True))
                 time.sleep(POLL_SECONDS)
             if not run.requested("stop"):
                 yield _said(run, Resumed())
-        if run.requested("stop"):
+        if training.team.told(_Order(stop=run.requested("stop"))).stop:
             if training.step != kept:
-                _keep(run, training, data, "last")
+                _keep_last(run, training, data)
             message = f"Stopped after {training.epoch:.2f} epochs; the weights are kept."
             yield _said(run, End(outcome="stopped", message=message, epoch=training.epoch, step=training.step))
             return
@@ -421,13 +766,31 @@ def _steered(run: Run, training: Training, data: DataSet) -> Iterator[Event]:
     yield _said(run, End(outcome="finished", message=message + ".", epoch=training.epoch, step=training.step))
 
 
+def _is_dispossessed(run: Run, stack: ExitStack) -> bool:
+    """Whether another worker has taken over, which is possible only where somebody removed the lock's file."""
+    if not run.alive:
+        try:
+            stack.enter_context(run.held())
+        except Held:
+            return True
+    boot = next((event for event in reversed(run.events()) if isinstance(event, Boot)), None)
+    return boot is not None and (boot.pid, boot.host) != (os.getpid(), platform.node())
+
+
 def _change(run: Run, training: Training) -> Iterator[Event]:
     """Hand on what was asked to be changed; the training says so itself once it is in force."""
     if (wanted := run.taken("change")) is not None:
+        training.team.told(_Order(change=wanted, wait=True))
         try:
             training.change(wanted)
         except (ValueError, TypeError) as error:
+            run.fulfilled("change")
             yield _said(run, Refused(message=str(error)))
+
+
+def _keep_last(run: Run, training: Training, data: DataSet) -> None:
+    """Keep the present weights, and those kept before in case that the file is damaged."""
+    _keep(run, training, data, "last", before=run.path / "checkpoints" / "previous.safetensors")
 
 
 def _keep_now_and_then(run: Run, training: Training, data: DataSet) -> None:
@@ -441,13 +804,13 @@ def _keep_now_and_then(run: Run, training: Training, data: DataSet) -> None:
             path.unlink(missing_ok=True)
 
 
-def _keep(run: Run, training: Training, data: DataSet, name: str) -> None:
+def _keep(run: Run, training: Training, data: DataSet, name: str, before: Path | None = None) -> None:
     from cifar_core.networks import network_metadata, save_tensors
     from cifar_core.subsets import chosen_classes
 
     config = training.config
     tensors, counters = training.state()
-    last_epoch = run.epochs[-1] if run.epochs and run.epochs[-1].step == training.step else None
+    epoch = next((epoch for epoch in run.epochs if epoch.step == training.step), None)
     metadata = network_metadata(
         model_name=config.model,
         width=config.width,
@@ -459,12 +822,12 @@ def _keep(run: Run, training: Training, data: DataSet, name: str) -> None:
         checkpoint=name,
         epoch=training.epoch,
         step=training.step,
-        validation_accuracy=last_epoch.validation_accuracy if last_epoch else None,
+        validation_accuracy=epoch.validation_accuracy if epoch else None,
         data_name=data.info.name,
         data_fingerprint=data.info.fingerprint,
     )
     metadata["training"] = counters
-    save_tensors(run.path / "checkpoints" / f"{name}.safetensors", tensors, metadata)
+    save_tensors(run.path / "checkpoints" / f"{name}.safetensors", tensors, metadata, before)
 
 
 def execute_task(folder: WorkFolder, cache: Path) -> Iterator[Event]:
@@ -473,9 +836,10 @@ def execute_task(folder: WorkFolder, cache: Path) -> Iterator[Event]:
         folder.sweep()
         yield _said(folder, Boot(pid=os.getpid(), host=platform.node()))
         task = read_json(folder.path / "task.json") or {}
-        works: dict[str, Callable[..., Iterator[TaskProgress]]] = {
+        works: dict[str, Callable[..., Iterator[Event]]] = {
             "evaluate": _evaluate,
             "map": _map,
+            "range": _range,
             "data": _data,
             "device": _device,
         }
@@ -485,7 +849,9 @@ def execute_task(folder: WorkFolder, cache: Path) -> Iterator[Event]:
             if folder.requested("stop"):
                 yield _said(folder, End(outcome="stopped", message="Stopped."))
                 return
-            if time.monotonic() - shown > POLL_SECONDS or progress.done >= progress.total:
+            if not isinstance(progress, TaskProgress):
+                yield _said(folder, progress)
+            elif time.monotonic() - shown > POLL_SECONDS or progress.done >= progress.total:
                 yield _said(folder, progress)
                 shown = time.monotonic()
         yield _said(folder, End(outcome="finished", message="Done."))
@@ -610,6 +976,34 @@ def _map(
     write_whole(folder.path / "map.npz", content.getvalue())
 
 
+def _range(folder: WorkFolder, cache: Path, config: dict[str, Any], data: str, weights: str | None) -> Iterator[Event]:
+    from cifar_core.compute import choose, prepare_device
+    from cifar_core.datasets import open_cached
+    from cifar_core.networks import load_tensors
+    from cifar_core.ranging import STEPS, RangeTest
+    from cifar_core.training import material
+
+    settings = TrainConfig.from_values(config)
+    compute = choose(settings.device, settings.precision)
+    prepare_device(compute)
+    opened = open_cached(data, cache)
+    model = _fresh(settings, opened, pretrained=weights is None)
+    test = RangeTest(settings, model, material(settings, opened, compute.device), compute)
+    if weights:
+        tensors, metadata = load_tensors(Path(weights))
+        test.fork(tensors, metadata.get("training", {}))
+    points: list[Tried] = []
+
+    def steps() -> Iterator[tuple[int, int, str]]:
+        for point in test.points():
+            points.append(point)
+            yield len(points), STEPS, "Trying learning rates"
+
+    for progress in _timed(steps()):
+        yield points[-1]
+        yield progress
+
+
 def _data(folder: WorkFolder, cache: Path, source: str | None, downloads: str) -> Iterator[TaskProgress]:
     from cifar_core.datasets import prepare
     from cifar_core.sources import download
@@ -625,8 +1019,13 @@ def _device(folder: WorkFolder, cache: Path) -> Iterator[TaskProgress]:
 
     from cifar_core.compute import choose
 
-    compute = choose()
+    _keep_device(folder, choose())
+
+
+def _keep_device(folder: WorkFolder, compute: Compute) -> None:
+    """Write down what an automatic choice came to."""
     answer = {
+        "device": compute.device.type,
         "name": compute.describe(),
         "reason": compute.reason,
         "torch": importlib.metadata.version("torch"),
@@ -653,14 +1052,25 @@ def stop_on_signals(folder: WorkFolder) -> None:
     def stop(number: int, _: object) -> None:
         if number == signal.SIGINT:
             signal.signal(number, signal.SIG_DFL)
-        folder.request("stop")
+        folder.request("stop", {"signal": number})
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
 
 
+def share_cores() -> None:
+    """Let threads of this process give way to other programs while they wait; to be called before torch is imported."""
+    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
+
+
+def was_stopped_by_signal(run: Run) -> bool:
+    """Whether a signal to its worker, rather than a person at the controls, has asked the run to stop."""
+    return "signal" in (read_json(run.path / "control" / "stop") or {})
+
+
 def main() -> None:
     """The worker: `python -m cifar_core.job FOLDER CACHE LOCK`."""
+    share_cores()
     folder, cache, lock = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     # The lock must end with this process, not with a child of it.
     os.set_inheritable(lock, False)

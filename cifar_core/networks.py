@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,14 +14,17 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from cifar_core.models import Classifier, create
 
 PREFIX = "model."
 """What the names of a network's tensors start with; a file may hold others beside them, such as an optimiser's."""
+
+DIGEST_FIELD, NO_DIGEST = b'"sha256":"', "0" * 64
+"""How the checksum begins in a file's header, and what stands in its place while it is computed."""
 
 
 class NetworkError(ValueError):
@@ -32,31 +35,39 @@ PROJECTION = "projection."
 """What the names of a projection's tensors start with, in a network and in its file, where they are none of PREFIX."""
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
-    """Write tensors and JSON metadata to a safetensors file, which appears whole or not at all.
+def save_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], before: Path | None = None
+) -> None:
+    """Write tensors, JSON metadata and a checksum to a safetensors file, which appears whole or not at all.
+
+    Args:
+        before: Where the file goes that is replaced; without it, it is gone.
 
     Raises:
         OSError: The file cannot be written, for example because the disk is full.
     """
-    header = {"json": json.dumps(metadata)}
     # safetensors refuses views of shared memory and keeps no strides, hence a plain copy of each.
     copies = {
         name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
     }
+    content = save(copies, {"json": json.dumps(metadata), "sha256": NO_DIGEST})
+    at = content.index(DIGEST_FIELD + NO_DIGEST.encode()) + len(DIGEST_FIELD)
     aside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.partial")
     try:
-        save_file(copies, aside, header)
-        _sync(aside)
+        with aside.open("wb") as file:
+            file.write(memoryview(content)[:at])
+            file.write(hashlib.sha256(content).hexdigest().encode())
+            file.write(memoryview(content)[at + len(NO_DIGEST) :])
+            file.flush()
+            os.fsync(file.fileno())
+        if before and path.exists():
+            path.replace(before)
         aside.replace(path)
-        if os.name == "posix":
-            _sync(path.parent)
-    except SafetensorError as error:
-        # The library gives the system's answer as text only; its number tells a full disk from other trouble.
-        if number := re.search(r"\(os error (\d+)\)", str(error)):
-            code = int(number[1])
-            raise OSError(code, f"The weights could not be written ({os.strerror(code)})", str(path)) from error
-        raise OSError(f"The weights could not be written to {path}: {error}.") from error
+        _sync(path.parent)
+    except OSError as error:
+        # Not the name that it has while it is written, which says nothing to anybody.
+        raise OSError(error.errno, f"The weights could not be written ({error.strerror})", str(path)) from error
     finally:
         aside.unlink(missing_ok=True)
 
@@ -75,26 +86,33 @@ def load_tensors(
     """Read what `save_tensors` wrote.
 
     Args:
-        prefix: Only tensors whose names start with it are read.
+        prefix: Only tensors whose names start with it are returned.
 
     Raises:
         NetworkError: The file is missing, damaged, or was not written by this program.
     """
     try:
-        with safe_open(path, framework="pt", device=str(device)) as file:
-            metadata = json.loads((file.metadata() or {})["json"])
-            # Copies, so that no tensor depends on the file once it is closed.
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118
+        # At once, as a training may put another file in its place at any time.
+        content = path.read_bytes()
+        tensors = {name: tensor.to(device) for name, tensor in load(content).items() if name.startswith(prefix)}
     except FileNotFoundError:
         raise NetworkError(f"There is no file of weights at {path}.") from None
     except OSError as error:
         raise NetworkError(f"The weights in {path} cannot be read: {error.strerror or error}.") from error
-    except SafetensorError as error:
-        raise NetworkError(f"{path} is not a whole safetensors file ({error}).") from error
-    except (KeyError, json.JSONDecodeError):
-        raise NetworkError(
-            f"{path} holds tensors, but not the description that this program writes beside them."
-        ) from None
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise NetworkError(f"{path} is damaged, or no safetensors file at all ({error}).") from error
+    header = content[8 : 8 + int.from_bytes(content[:8], "little")]
+    # Files of the first version have no checksum.
+    at = header.find(DIGEST_FIELD) + len(DIGEST_FIELD)
+    if at >= len(DIGEST_FIELD):
+        whole = hashlib.sha256(content[: 8 + at] + NO_DIGEST.encode())
+        whole.update(memoryview(content)[8 + at + len(NO_DIGEST) :])
+        if whole.hexdigest().encode() != header[at : at + len(NO_DIGEST)]:
+            raise NetworkError(f"{path} is damaged: its checksum is not that of its content.")
+    try:
+        metadata = json.loads(json.loads(header)["__metadata__"]["json"])
+    except (KeyError, ValueError):
+        metadata = None
     if not isinstance(metadata, dict):
         raise NetworkError(f"{path} holds tensors, but not the description that this program writes beside them.")
     return tensors, metadata

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import re
 import secrets
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,12 @@ LONGEST_HEADER = 100_000_000
 
 _ABANDONED = re.compile(r"\.(.+)\.(new|deleted)")
 _ABANDONED_SECONDS = 3600.0
+
+KEPT = ("epoch-", "step-")
+"""How the names of checkpoints begin that are kept on purpose."""
+
+INHERITED_ROWS = 600
+"""Moments of the parent's curve that a fork keeps, beside all its whole epochs."""
 
 STATES = ("ready", "starting", "waiting", "running", "paused", "finished", "stopped", "failed", "interrupted")
 ALIVE = ("starting", "waiting", "running", "paused")
@@ -126,6 +133,14 @@ class WorkFolder:
         """All events so far. Only what is new since the last call is read; readers in all threads share that."""
         return _LOGS.read(self.path / "events.jsonl")
 
+    def landmarks(self) -> list[Event]:
+        """The events without those that say how far it is, of which only the newest of a kind is there.
+
+        All that is asked of many runs at once comes from these: a log's thousands of signs of life are neither parsed
+        nor kept for it.
+        """
+        return _LANDMARKS.read(self.path / "events.jsonl")
+
     def request(self, name: str, values: Mapping[str, Any] | None = None) -> None:
         """Ask the worker for something, e.g. `stop`; asking twice is asking once.
 
@@ -145,20 +160,40 @@ class WorkFolder:
     def requested(self, name: str) -> bool:
         return (self.path / "control" / name).exists()
 
+    def asked_since(self, name: str) -> float | None:
+        """Seconds since the request was made; None where there is none."""
+        with suppress(OSError):
+            return max(time.time() - (self.path / "control" / name).stat().st_mtime, 0.0)
+        return None
+
     def taken(self, name: str) -> dict[str, Any] | None:
         """What was asked under this name, which is thereby withdrawn; None where nothing was."""
         path = self.path / "control" / name
         if not path.exists():
             return None
         # Moved away first: what is asked from here on is another request.
-        mine = path.with_name(f".{name}.taken")
+        mine = path.with_name(f".{name}.begun")
         with suppress(OSError):
             path.replace(mine)
             return read_json(mine) or {}
         return None
 
+    def fulfilled(self, name: str) -> None:
+        """What was taken under this name is done; until then a worker that dies leaves it to the next one."""
+        (self.path / "control" / f".{name}.begun").unlink(missing_ok=True)
+
     def sweep(self) -> None:
-        """Remove what writers that were killed left half-written; for the worker, which holds the lock."""
+        """Remove what killed writers left half-written, and ask again what the last worker took and did not do.
+
+        For the worker, which holds the lock.
+        """
+        for left in (self.path / "control").glob(".*.begun"):
+            name = left.name.removeprefix(".").removesuffix(".begun")
+            # What has been asked since then comes after it.
+            with suppress(OSError):
+                since = read_json(self.path / "control" / name)
+                write_whole(left, json.dumps({**(read_json(left) or {}), **(since or {})}).encode())
+                left.replace(left.with_name(name))
         for folder in (self.path, self.path / "checkpoints", self.path / "control"):
             with suppress(OSError):
                 for entry in os.scandir(folder):
@@ -170,7 +205,7 @@ class WorkFolder:
     @property
     def last_end(self) -> End | None:
         """How the last worker ended, if it has."""
-        for event in reversed(self.events()):
+        for event in reversed(self.landmarks()):
             if isinstance(event, End):
                 return event
             if isinstance(event, Boot):
@@ -181,8 +216,7 @@ class WorkFolder:
     def state(self) -> str:
         """One of `STATES`, derived from the lock and the last events."""
         alive = self.alive
-        events = self.events()
-        for event in reversed(events):
+        for event in reversed(self.landmarks()):
             if isinstance(event, End):
                 # Between its last word and its exit a worker still holds the lock.
                 return event.outcome
@@ -215,12 +249,30 @@ def _lock(descriptor: int) -> None:
         time.sleep(0.001)
 
 
-class _Logs:
-    """Event files read so far, each parsed once for the whole process."""
+@dataclass(frozen=True)
+class _Log:
+    """What was read of an event file so far."""
 
-    def __init__(self) -> None:
+    identity: tuple[int, int]
+    offset: int = 0
+    lines: int = 0
+    kept: tuple[tuple[int, Event], ...] = ()
+    """With the numbers of their lines."""
+    passing: Mapping[bytes, tuple[int, Event]] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+
+
+class _Logs:
+    """Event files read so far, each parsed once for the whole process.
+
+    Args:
+        passing: How the lines begin of which only the newest counts.
+    """
+
+    def __init__(self, *passing: bytes) -> None:
         self._guard = threading.Lock()
-        self._read: dict[Path, tuple[tuple[int, int], int, list[Event]]] = {}
+        self._passing = passing
+        self._read: dict[Path, _Log] = {}
 
     def forget(self, path: Path) -> None:
         with self._guard:
@@ -234,23 +286,90 @@ class _Logs:
                 self._read.pop(path, None)
                 return []
             identity = (stat.st_dev, stat.st_ino)
-            known, offset, events = self._read.get(path, (identity, 0, []))
-            if known != identity or stat.st_size < offset:
-                offset, events = 0, []
-            if stat.st_size > offset:
+            log = self._read.get(path, _Log(identity))
+            if log.identity != identity or stat.st_size < log.offset:
+                log = _Log(identity)
+            if stat.st_size > log.offset:
                 with path.open("rb") as file:
-                    file.seek(offset)
+                    file.seek(log.offset)
                     new = file.read()
                 # What follows the last newline is still being written.
-                whole = new[: new.rfind(b"\n") + 1]
-                lines = whole.decode(errors="replace").splitlines()
-                events = events + [event for event in map(from_line, lines) if event]
-                offset += len(whole)
-            self._read[path] = (identity, offset, events)
-            return events
+                log = self._longer(log, new[: new.rfind(b"\n") + 1])
+            self._read[path] = log
+            return log.events
+
+    def _longer(self, log: _Log, new: bytes) -> _Log:
+        kept, newest = list(log.kept), {}
+        lines = new.splitlines()
+        for number, line in enumerate(lines, log.lines):
+            if self._passing and line.startswith(self._passing):
+                newest[next(start for start in self._passing if line.startswith(start))] = (number, line)
+            elif event := from_line(line.decode(errors="replace")):
+                kept.append((number, event))
+        passing = dict(log.passing)
+        for start, (number, line) in newest.items():
+            if event := from_line(line.decode(errors="replace")):
+                passing[start] = (number, event)
+        in_order = sorted([*kept, *passing.values()], key=lambda numbered: numbered[0]) if passing else kept
+        return _Log(
+            log.identity,
+            log.offset + len(new),
+            log.lines + len(lines),
+            tuple(kept),
+            passing,
+            [event for _, event in in_order],
+        )
 
 
 _LOGS = _Logs()
+_LANDMARKS = _Logs(*(f'{{"kind": "{kind}"'.encode() for kind in (Progress.kind, TaskProgress.kind, Inspected.kind)))
+
+
+NAME_LENGTH, NOTE_LENGTH = 60, 200
+_MARKUP = frozenset('<>&`*[]{}$\\|~^"')
+"""Signs that mean something to one of the places where names are shown, such as HTML and Markdown."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What people say of a run; the training does not depend on it.
+
+    Raises:
+        RunError: The name or the note is too long, or holds signs of markup or of control.
+    """
+
+    name: str = ""
+    note: str = ""
+    starred: bool = False
+    archived: bool = False
+
+    def __post_init__(self) -> None:
+        for what in ("name", "note"):
+            object.__setattr__(self, what, str(getattr(self, what)).strip())
+        for what, text, longest in (("name", self.name, NAME_LENGTH), ("note", self.note, NOTE_LENGTH)):
+            if len(text) > longest:
+                raise RunError(f"The {what} of a run may have {longest} characters, but this one has {len(text)}.")
+            wrong = next((sign for sign in text if sign in _MARKUP or not sign.isprintable()), None)
+            if wrong:
+                raise RunError(f"The {what} of a run may not hold {wrong!r}; use letters, digits and plain signs.")
+
+
+@dataclass(frozen=True)
+class DiskUse:
+    """Bytes that a run takes, and what they are for."""
+
+    weights: int
+    """Of the best and the last checkpoint, and of what a fork began with."""
+    kept: int
+    """Of checkpoints kept on purpose."""
+    results: int
+    """Of evaluations and maps, which can be made again."""
+    records: int
+    """All else: settings, events, logs."""
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.kept + self.results + self.records
 
 
 class Run(WorkFolder):
@@ -273,19 +392,42 @@ class Run(WorkFolder):
             raise RunError(f"The settings of run {self.id} cannot be read: {error}") from None
 
     @property
+    def about(self) -> About:
+        """Name, note, star and archive; what cannot be read is as if nothing had been said."""
+        known = read_json(self.path / "about.json")
+        try:
+            names = {f.name for f in fields(About)}
+            return About(**{name: value for name, value in dict(known or {}).items() if name in names})
+        except (TypeError, ValueError):
+            return About()
+
+    def describe(self, **values: Any) -> None:
+        """Change something of what is said about the run, e.g. `name="wide"` or `archived=True`.
+
+        Raises:
+            RunError: What is said cannot stand, or the folder may not be changed.
+        """
+        try:
+            with alone(self.path):
+                about = replace(self.about, **values)
+                write_whole(self.path / "about.json", json.dumps(asdict(about)).encode())
+        except OSError as error:
+            raise RunError(f"Run {self.id} cannot be changed: {error.strerror}.") from None
+
+    @property
     def start(self) -> Start | None:
         """The first start: the facts about data, device and model."""
-        return next((event for event in self.events() if isinstance(event, Start)), None)
+        return next((event for event in self.landmarks() if isinstance(event, Start)), None)
 
     @property
     def latest(self) -> Progress | Epoch | None:
         """The newest sign of progress."""
-        return next((event for event in reversed(self.events()) if isinstance(event, Progress | Epoch)), None)
+        return next((event for event in reversed(self.landmarks()) if isinstance(event, Progress | Epoch)), None)
 
     @property
     def epochs(self) -> list[Epoch]:
         """The finished epochs in order; where a run went on from a checkpoint, the later record counts."""
-        return list({event.epoch: event for event in self.events() if isinstance(event, Epoch)}.values())
+        return list({event.epoch: event for event in self.landmarks() if isinstance(event, Epoch)}.values())
 
     @property
     def parent(self) -> tuple[str, str] | None:
@@ -297,7 +439,7 @@ class Run(WorkFolder):
     def changes(self) -> list[Changed]:
         """What was changed while it trained, in order; after a resume from a checkpoint, the later record counts."""
         kept: list[Changed] = []
-        for event in self.events():
+        for event in self.landmarks():
             if isinstance(event, Start):
                 kept = [change for change in kept if change.step < event.step]
             elif isinstance(event, Changed):
@@ -327,26 +469,32 @@ class Run(WorkFolder):
         steps: dict[int, dict[str, Any]] = {}
         for step, values in read_json(self.path / "plan.json") or []:
             steps.setdefault(int(step), {}).update(values)
-        for change in self.changes:
-            steps.setdefault(change.step, {}).update(change.values)
+        # All of them, not `changes` alone: a worker may have died again before it came to repeat one.
+        for change in (event for event in self.events() if isinstance(event, Changed)):
+            planned = steps.setdefault(change.step, {})
+            new = {name for name, value in change.values.items() if name not in planned or planned[name] != value}
+            for later in (values for step, values in steps.items() if step > change.step):
+                for name in new:
+                    # What was changed by hand after going back takes the place of what once came later.
+                    later.pop(name, None)
+            planned.update(change.values)
         return steps
 
     @property
     def best(self) -> Epoch | None:
         """The epoch with the highest validation accuracy, the earliest of equals."""
-        return max(self.epochs, key=lambda epoch: epoch.validation_accuracy, default=None)
+        numbers = (epoch for epoch in self.epochs if math.isfinite(epoch.validation_accuracy))
+        return max(numbers, key=lambda epoch: epoch.validation_accuracy, default=None)
 
     def history(self) -> list[dict[str, Any]]:
         """Rows for the curves: an epoch each, and between epochs the training so far.
 
         Returns:
             Rows with `epoch` (float), `train_loss`, `train_accuracy`, `validation_loss`, `validation_accuracy`,
-            `learning_rate`, `images_per_second`; None where a row has no such figure.
+            `learning_rate`, `images_per_second`, None where a row has no such figure; `whole_epoch`, and `inherited`
+            for what a fork has from its parent.
         """
-        rows: dict[float, dict[str, Any]] = {}
-        if self.parent and ID_PATTERN.fullmatch(self.parent[0]):
-            # The first Start below cuts them where this run began.
-            rows = {row["epoch"]: row for row in Run(self.path.parent / self.parent[0]).history()}
+        rows: dict[float, dict[str, Any]] = {row["epoch"]: row for row in self._inherited()}
         for event in self.events():
             if isinstance(event, Start):
                 # A resumed run repeats from its checkpoint; what the lost steps had said no longer holds.
@@ -363,6 +511,7 @@ class Run(WorkFolder):
                     "learning_rate": event.learning_rate,
                     "images_per_second": event.images_per_second,
                     "whole_epoch": whole,
+                    "inherited": False,
                 }
         return [rows[epoch] for epoch in sorted(rows)]
 
@@ -378,6 +527,14 @@ class Run(WorkFolder):
             elif isinstance(event, Inspected):
                 looks[event.epoch] = event
         return [looks[epoch] for epoch in sorted(looks)]
+
+    def _inherited(self) -> list[dict[str, Any]]:
+        """The parent's rows up to the fork, from this run's own copy: a parent may be deleted, or go on differently."""
+        rows = read_json(self.path / "inherited.json")
+        if rows is None and self.parent and ID_PATTERN.fullmatch(self.parent[0]):
+            # A fork of an older version has no copy.
+            rows = Run(self.path.parent / self.parent[0]).history()
+        return [{**row, "inherited": True} for row in rows or []]
 
     def checkpoints(self) -> dict[str, Path]:
         """The files of weights that are there, the one to use by default first.
@@ -397,11 +554,56 @@ class Run(WorkFolder):
 
         return {name: there[name] for name in sorted(named, key=order)}
 
+    def restorable(self) -> list[Path]:
+        """The files from which the run can go on, the one to try first at the beginning."""
+        folder = self.path / "checkpoints"
+        rotating = [path for name in ("last", "previous") if (path := folder / f"{name}.safetensors").exists()]
+        others = [path for name, path in self.checkpoints().items() if name != "last"]
+        return rotating + sorted(others, key=lambda path: -description(path).get("step", 0))
+
     def task(self, name: str) -> WorkFolder:
         """The folder of a piece of work on this run's results, e.g. an evaluation; made if needed."""
         path = self.path / "tasks" / name
         path.mkdir(parents=True, exist_ok=True)
         return WorkFolder(path)
+
+    def disk_use(self) -> DiskUse:
+        """What the run takes on the disk now."""
+        sizes = {"weights": 0, "kept": 0, "results": 0, "records": 0}
+        for folder, _, names in os.walk(self.path):
+            part = Path(folder).relative_to(self.path).parts[:1]
+            for name in names:
+                with suppress(OSError):
+                    size = (Path(folder) / name).stat().st_size
+                    if part == ("tasks",):
+                        sizes["results"] += size
+                    elif part == ("checkpoints",):
+                        sizes["kept" if name.startswith(KEPT) else "weights"] += size
+                    else:
+                        sizes["weights" if name == "beginning.safetensors" else "records"] += size
+        return DiskUse(**sizes)
+
+    def free(self, results: bool = False, kept: bool = False) -> None:
+        """Remove what the run can do without.
+
+        Args:
+            results: Evaluations and maps; what is being made just now stays.
+            kept: Checkpoints kept on purpose; the best and the last one stay.
+
+        Raises:
+            RunError: The folder may not be changed.
+        """
+        try:
+            if results and (self.path / "tasks").exists():
+                for folder in (self.path / "tasks").iterdir():
+                    with suppress(Held), WorkFolder(folder).held():
+                        shutil.rmtree(folder)
+            if kept:
+                for path in (self.path / "checkpoints").glob("*.safetensors"):
+                    if path.name.startswith(KEPT):
+                        path.unlink(missing_ok=True)
+        except OSError as error:
+            raise RunError(f"Nothing of run {self.id} can be removed: {error.strerror}.") from None
 
     def delete(self) -> None:
         """Remove the folder and all in it.
@@ -415,7 +617,8 @@ class Run(WorkFolder):
                 grave = self.path.with_name(f".{self.id}.deleted")
                 self.path.rename(grave)
                 shutil.rmtree(grave, ignore_errors=True)
-            _LOGS.forget(self.path / "events.jsonl")
+            for logs in (_LOGS, _LANDMARKS):
+                logs.forget(self.path / "events.jsonl")
         except Held:
             raise RunError(f"Run {self.id} is {self.state}; stop it before deleting it.") from None
         except OSError as error:
@@ -441,6 +644,47 @@ def create_run(
     """
     if parent:
         _check_fork(config, parent, checkpoint)
+
+    def fill(folder: Path) -> None:
+        if parent:
+            weights = parent.checkpoints()[checkpoint]
+            epochs = 0 if _begins_anew(config, parent) else seen_epochs(weights)
+            rows = [row for row in parent.history() if row["epoch"] <= epochs]
+            moments = [row for row in rows if not row["whole_epoch"]]
+            few = moments[:: len(moments) // INHERITED_ROWS + 1]
+            rows = sorted([row for row in rows if row["whole_epoch"]] + few, key=lambda row: row["epoch"])
+            shutil.copyfile(weights, folder / "beginning.safetensors")
+            write_whole(folder / "inherited.json", json.dumps(rows).encode())
+            about = {"run": parent.id, "checkpoint": checkpoint, "epoch": epochs}
+            write_whole(folder / "parent.json", json.dumps(about).encode())
+        if changes:
+            write_whole(folder / "plan.json", json.dumps([[c.step, c.values] for c in changes]).encode())
+
+    return _make_run(config, root, fill)
+
+
+def repeat_run(run: Run, root: Path) -> Run:
+    """Make a run that does again what this one has done: the same settings, the same changes at the same steps and,
+    for a fork, the same weights to begin with.
+
+    Raises:
+        RunError: The folder cannot be written, or a fork of an older version did not keep what it began with.
+    """
+    if run.parent and not (run.path / "beginning.safetensors").exists():
+        raise RunError(f"Run {run.id} did not keep the weights it was forked from, so it cannot be repeated.")
+
+    def fill(folder: Path) -> None:
+        for name in ("beginning.safetensors", "inherited.json", "parent.json"):
+            if (run.path / name).exists():
+                shutil.copyfile(run.path / name, folder / name)
+        steps = sorted(run.plan.items())
+        if steps:
+            write_whole(folder / "plan.json", json.dumps(steps).encode())
+
+    return _make_run(run.config, root, fill)
+
+
+def _make_run(config: TrainConfig, root: Path, fill: Callable[[Path], None]) -> Run:
     made = None
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -453,17 +697,65 @@ def create_run(
         (made / "checkpoints").mkdir(parents=True)
         (made / "control").mkdir()
         write_whole(made / "config.json", config.to_json().encode())
-        if parent:
-            shutil.copyfile(parent.checkpoints()[checkpoint], made / "checkpoints" / "last.safetensors")
-            write_whole(made / "parent.json", json.dumps({"run": parent.id, "checkpoint": checkpoint}).encode())
-        if changes:
-            write_whole(made / "plan.json", json.dumps([[c.step, c.values] for c in changes]).encode())
+        fill(made)
+        if (made / "beginning.safetensors").exists():
+            # One file under two names, until the first checkpoint takes the place of this one.
+            os.link(made / "beginning.safetensors", made / "checkpoints" / "last.safetensors")
         made.rename(root / run_id)
     except OSError as error:
         if made:
             shutil.rmtree(made, ignore_errors=True)
         raise RunError(f"No run can be made in {root}: {error.strerror}.") from None
     return Run(root / run_id)
+
+
+def seen_epochs(weights: Path) -> int:
+    """How many whole epochs the weights in a checkpoint have seen.
+
+    Raises:
+        RunError: The file is damaged.
+    """
+    try:
+        return len(description(weights)["training"]["validation_losses"])
+    except (LookupError, TypeError):
+        raise RunError(f"The weights in {weights} are damaged; choose others.") from None
+
+
+def in_families(runs: Sequence[Run]) -> list[tuple[int, Run]]:
+    """Runs with how many of their ancestors are among them: below a run its forks, oldest first; the family with the
+    newest run first."""
+    known = {run.id: run for run in runs}
+    parents = {run.id: run.parent for run in runs}
+    forks: dict[str, list[str]] = {}
+    roots = []
+    for run in sorted(known):
+        parent = parents[run]
+        # An id begins with its time, so that a parent that is younger than its fork is none.
+        if parent and parent[0] in known and parent[0] < run:
+            forks.setdefault(parent[0], []).append(run)
+        else:
+            roots.append(run)
+
+    def family(run: str, depth: int) -> Iterator[tuple[int, Run]]:
+        yield depth, known[run]
+        for fork in forks.get(run, []):
+            yield from family(fork, depth + 1)
+
+    families = [list(family(root, 0)) for root in roots]
+    families.sort(key=lambda members: max(run.id for _, run in members), reverse=True)
+    return [member for members in families for member in members]
+
+
+def family_of(run: Run, runs: Sequence[Run]) -> list[tuple[int, Run]]:
+    """The ancestors, siblings and descendants of a run among others, itself among them; as `in_families`."""
+    members: list[tuple[int, Run]] = []
+    for depth, other in in_families(runs):
+        if depth == 0:
+            if any(member.id == run.id for _, member in members):
+                break
+            members = []
+        members.append((depth, other))
+    return members if any(member.id == run.id for _, member in members) else [(0, run)]
 
 
 def _sweep_runs(root: Path) -> None:
@@ -484,12 +776,19 @@ def _check_fork(config: TrainConfig, parent: Run, checkpoint: str) -> None:
             said = f"which is {theirs or 'all'}, but {ours or 'all'} was asked for."
             raise RunError(f"A fork keeps the {name} of its parent, {said}")
     try:
-        done = len(description(parent.checkpoints()[checkpoint])["training"]["validation_losses"])
-    except (LookupError, TypeError):
-        raise RunError(f"The {checkpoint} checkpoint of run {parent.id} is damaged; fork from another one.") from None
-    anew = any(getattr(config, name) != getattr(parent.config, name) for name in BEGINS_ANEW)
-    if config.epochs <= done and not anew:
+        done = seen_epochs(parent.checkpoints()[checkpoint])
+    except RunError:
+        raise RunError(
+            f"Nothing can go on from the {checkpoint} checkpoint of run {parent.id}, which is damaged or of an older "
+            "version; fork from another one."
+        ) from None
+    if config.epochs <= done and not _begins_anew(config, parent):
         raise RunError(f"epochs must be above the {done} that the parent's weights have seen, but is {config.epochs}.")
+
+
+def _begins_anew(config: TrainConfig, parent: Run) -> bool:
+    """Whether a fork with these settings is a training of its own, whose epochs begin at none."""
+    return any(getattr(config, name) != getattr(parent.config, name) for name in BEGINS_ANEW)
 
 
 def find_run(name: str, root: Path) -> Run:
@@ -536,6 +835,17 @@ def description(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, LookupError, TypeError):
         return {}
     return described if isinstance(described, dict) else {}
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Be the only one who changes something in a folder that several may change at once; waits for the others."""
+    descriptor = os.open(folder / ".alone", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -61,6 +61,28 @@ def planned(config: TrainConfig, steps_per_epoch: int, points: int = 200) -> lis
     return [(step / steps_per_epoch, learning_rate(config, step, steps_per_epoch)) for step in steps]
 
 
+def unforeseen(config: TrainConfig) -> list[str]:
+    """What may make the course of the learning rate other than `planned`, in sentences."""
+    said = []
+    if config.schedule == "plateau":
+        epochs = f"{config.patience} epoch{'s' if config.patience != 1 else ''}"
+        said.append(
+            f"Drawn as if the validation loss fell in every epoch. Whenever it has not become better for more than "
+            f"{epochs}, the learning rate is multiplied by {config.gamma:g}."
+        )
+    if config.stop_patience:
+        epochs = f"{config.stop_patience} epoch{'s' if config.stop_patience != 1 else ''}"
+        sentence = f"The training ends early once the validation loss has not become better for {epochs}"
+        if config.schedule in ("one_cycle", "cosine", "linear"):
+            sentence += "; the learning rate has then not come down as far as drawn"
+        said.append(sentence + ".")
+    if config.used("warmup_epochs") and config.warmup_epochs >= config.epochs:
+        said.append(
+            "The warm-up lasts as long as the training, so that the full learning rate comes at its end if at all."
+        )
+    return said
+
+
 def _cosine(start: float, end: float, fraction: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * fraction)) / 2
 

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cifar_core import watching
-from cifar_core.compute import Compute
+from cifar_core.compute import Compute, is_out_of_memory
 from cifar_core.config import BEGINS_ANEW, FIELDS, TrainConfig
 from cifar_core.contrastive import discriminant, nt_xent, projection
 from cifar_core.datasets import DataSet
+from cifar_core.distributed import ALONE, Pace, SharedNorms, Team
 from cifar_core.events import Changed, Epoch, Inspected, Progress
 from cifar_core.models import Classifier
 from cifar_core.models.airbench import fit_whitening
@@ -51,6 +53,10 @@ _OF_NETWORK = (PREFIX, PROJECTION)
 
 class Diverged(ArithmeticError):
     """The loss is not a number any more."""
+
+
+class TooLarge(ValueError):
+    """Not even the smallest part of a batch fits into the memory."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,8 @@ class Training:
     Args:
         model: Is moved to the device and trained in place.
         planned: Changes of settings by the step from which they are in force, to repeat what was once done by hand.
+        team: The processes that train together. Each holds all images and makes the same calls in the same order, and
+            each yields the same events.
     """
 
     def __init__(
@@ -114,8 +122,10 @@ class Training:
         images: Material,
         compute: Compute,
         planned: Mapping[int, Mapping[str, Any]] | None = None,
+        team: Team = ALONE,
     ) -> None:
         self.config = config
+        self.team = team
         self.images = images
         self.compute = compute
         self.model = model.to(compute.device).to(memory_format=compute.memory_format)
@@ -129,6 +139,8 @@ class Training:
         self.average = copy.deepcopy(self.model).requires_grad_(False) if config.ema else None
         """Running average of the weights, where one is asked for: what is validated and kept as best."""
         self.scaler = compute.grad_scaler()
+        self._norms = SharedNorms(self.model, team) if config.sync_batchnorm and team.size > 1 else None
+        self._pace = Pace(team)
         count = len(images.train_labels)
         batch = min(config.batch_size, count)
         # A last batch of one image has no variance, which batch norm cannot train on.
@@ -138,9 +150,12 @@ class Training:
         self.best_accuracy = -1.0
         self.validation_losses: list[float] = []
         self._sums = torch.zeros(2, device=compute.device)
-        """Loss and hits, summed over the images of this epoch so far."""
+        """Loss and hits, summed over the images of this epoch so far; of this process since the team last met, and on
+        the leader also of all before."""
         self._seen = 0
         """Images of this epoch so far."""
+        self._batch_images = 0
+        """In the batch under way, on all processes together."""
         self._epoch_seconds = 0.0
         """Training seconds of this epoch so far."""
         self._validation_seconds = 0.0
@@ -148,8 +163,12 @@ class Training:
         self._stopwatch = watching.Stopwatch(compute.device)
         self._gradient_scale = 1.0
         """Of the gradients as the last step of an epoch leaves them."""
-        self._planned = dict(planned or {})
+        self._planned = {step: dict(values) for step, values in (planned or {}).items()}
         self._wanted: dict[str, Any] = {}
+        self._halved: Changed | None = None
+        """What the last step changed by itself, if it did."""
+        self._buffers = [torch.empty_like(buffer) for buffer in self.model.buffers()]
+        """Room for the running statistics of batch norm as they were before a step."""
 
     @property
     def without_labels(self) -> bool:
@@ -185,6 +204,10 @@ class Training:
 
     def _changes(self) -> Iterator[Changed]:
         values = {**self._planned.pop(self.step, {}), **self._wanted}
+        for later in self._planned.values():
+            # What is wanted now is wanted instead of what was once put in force after this step.
+            for name in self._wanted:
+                later.pop(name, None)
         self._wanted = {}
         before = {name: getattr(self.config, name) for name in values}
         if values == before:
@@ -212,8 +235,11 @@ class Training:
         Raises:
             Diverged: The training or the validation loss is not finite.
         """
-        yield from self._changes()
-        while len(self.validation_losses) < self.config.epochs and not self.has_stalled:
+        while True:
+            # Here too, as an epoch more may be asked for in the last validation.
+            yield from self._changes()
+            if len(self.validation_losses) >= self.config.epochs or self.has_stalled:
+                return
             # A training that was stopped during a validation has its steps behind it.
             if self.step < (len(self.validation_losses) + 1) * self.steps_per_epoch:
                 yield from self._train_epoch()
@@ -234,23 +260,36 @@ class Training:
             self._stopwatch.begin(self.step % self.steps_per_epoch)
             config = self.config
             draws = generator_for(seed, self.step)
-            # Dropout draws from the device's own generator.
-            torch.manual_seed(draws.initial_seed() & 0x7FFF_FFFF)
+            total = self._batch_images = len(chosen)
+            rows: slice | Tensor = self.team.rows(total)
             if self.without_labels:
                 # Two views of each image: the first halves of the batch and of the draws, and the second.
                 chosen = chosen.repeat(2)
-            batch = augment(images.train_images[chosen], Augmentation.from_config(config), draws)
-            mixup, cutmix = (0.0, 0.0) if self.without_labels else (config.mixup, config.cutmix)
-            mixed = mix(batch, images.train_labels[chosen], mixup, cutmix, draws)
+                rows = torch.arange(2 * total).view(2, -1)[:, rows].flatten()
+            labels = images.train_labels[chosen]
+            how = Augmentation.from_config(config)
+            mixup, cutmix = (0.0, 0.0) if self.without_labels else (config.amount("mixup"), config.amount("cutmix"))
+            if mixup or cutmix:
+                # Images are mixed with any others of the batch, so that all are needed.
+                batch = augment(images.train_images[chosen], how, draws)
+                mixed = mix(batch, labels, mixup, cutmix, draws).part(rows)
+            else:
+                batch = augment(images.train_images[chosen], how, draws, rows)
+                mixed = mix(batch, labels[rows], 0.0, 0.0, draws)
             fed = mixed.images
             if config.early_size and self.step < config.early_share * config.epochs * self.steps_per_epoch:
                 fed = shrunk(fed, config.early_size)
+            # Dropout draws from the device's own generator; other rows must not drop what these do.
+            own = draws.initial_seed() + (self.team.rank if self.team.shares(total) else 0)
             fed = normalise(fed, images.mean, images.std)
             self._stopwatch.lap("data")
-            self._learn(fed, mixed)
+            self._learn(fed, mixed, own & 0x7FFF_FFFF)
             self.step += 1
+            if self._halved:
+                yield self._halved
+                self._halved = None
             elapsed = time.perf_counter() - since
-            if elapsed >= PROGRESS_SECONDS or self.step == 1:
+            if self._is_due(elapsed, first=self.step == 1):
                 now = self._totals()
                 loss, hits, seen = (new - old for new, old in zip(now, before, strict=True))
                 self._epoch_seconds += time.perf_counter() - since
@@ -259,28 +298,25 @@ class Training:
         self._totals()  # Waits for the device, so that the clock tells the truth.
         self._epoch_seconds += time.perf_counter() - since
 
-    def _learn(self, batch: Tensor, mixed: Mixed) -> None:
-        config = self.config
-        rate = learning_rate(self.config, self.step, self.steps_per_epoch, self.validation_losses)
+    def _rate(self) -> float:
+        """The learning rate of the next step."""
+        return learning_rate(self.config, self.step, self.steps_per_epoch, self.validation_losses)
+
+    def _is_due(self, elapsed: float, first: bool = False) -> bool:
+        """Whether to give a sign of life; all of a team do so at the same moment, and meet there."""
+        if self.team.size > 1:
+            return self._pace.due(PROGRESS_SECONDS)
+        return first or elapsed >= PROGRESS_SECONDS
+
+    def _learn(self, batch: Tensor, mixed: Mixed, seed: int) -> None:
+        config, total = self.config, self._batch_images
+        if self._norms:
+            self._norms.on = self.team.shares(total)
+        rate = self._rate()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        batch = batch.contiguous(memory_format=self.compute.memory_format)
-        with self.compute.autocast():
-            outputs = self.model.project(batch) if self.without_labels else self.model(batch)
-        if self.without_labels:
-            loss, found = nt_xent(outputs, config.temperature)
-            count = len(batch) // 2
-        else:
-            # Cross-entropy in float32: its logarithms lose too much in 16 bits.
-            loss = mixed.mean(
-                lambda labels: F.cross_entropy(outputs.float(), labels, label_smoothing=config.label_smoothing)
-            )
-            found = mixed.mean(lambda labels: (outputs.argmax(1) == labels).float().mean())
-            count = len(batch)
-        self._stopwatch.lap("forward")
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
-        self._stopwatch.lap("backward")
+        loss, hits = self._gradients(batch, mixed, seed)
+        self.team.add_up(p.grad for p in self.model.parameters() if p.grad is not None)
         if config.l1 or config.clip_norm:
             self.scaler.unscale_(self.optimizer)
         if config.l1:
@@ -295,11 +331,105 @@ class Training:
         self.scaler.update()
         if self.average:
             self._take_in_average()
-        with torch.no_grad():
-            self._sums[0] += loss * count
-            self._sums[1] += found * count
-        self._seen += count
+        self._sums[0] += loss
+        self._sums[1] += hits
+        self._seen += total
         self._stopwatch.lap("step")
+
+    def _gradients(self, batch: Tensor, mixed: Mixed, seed: int) -> tuple[Tensor, Tensor]:
+        """Give all weights the gradient of the batch's mean loss, in parts that are halved until they fit into memory.
+
+        Args:
+            batch: (B, 3, H, W) normalised.
+            seed: Of what the network itself draws.
+
+        Returns:
+            Loss and hits, summed over the images.
+        """
+        buffers = list(self.model.buffers())
+        if buffers:
+            torch._foreach_copy_(self._buffers, buffers)
+        while True:
+            whole = self.without_labels or not self.config.images_at_once
+            at_once = len(batch) if whole else min(self.config.images_at_once, len(batch))
+            try:
+                return self._added_up(batch, mixed, seed, at_once)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+            # Outside of the handler, as the error itself keeps what had been computed in memory.
+            self._halve(at_once)
+            if buffers:
+                torch._foreach_copy_(buffers, self._buffers)
+
+    def _added_up(self, batch: Tensor, mixed: Mixed, seed: int, at_once: int) -> tuple[Tensor, Tensor]:
+        config, total = self.config, self._batch_images
+        weight = self.team.weight(total)
+        counted = weight * total
+        torch.manual_seed(seed)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss_sum, hits = torch.zeros(2, device=self.compute.device)
+        sizes = part_sizes(len(batch), at_once)
+        for part, about in zip(batch.split(sizes), mixed.parts(sizes), strict=True):
+            share = len(part) / len(batch)
+            ready = part.contiguous(memory_format=self.compute.memory_format)
+            with self.compute.autocast():
+                outputs = self.model.project(ready) if self.without_labels else self.model(ready)
+            if self.without_labels:
+                if self.team.shares(total):
+                    # Each process compares all views, and sends back through its own what those have to do with it.
+                    outputs = torch.cat([self.team.gather(views, total) for views in outputs.float().chunk(2)])
+                    weight, counted = 1.0, total / self.team.size
+                loss, found = nt_xent(outputs, config.temperature)
+            else:
+                # Cross-entropy in float32: its logarithms lose too much in 16 bits.
+                loss = about.mean(partial(F.cross_entropy, outputs.float(), label_smoothing=config.label_smoothing))
+                found = about.mean(partial(_accuracy, outputs))
+            self._stopwatch.lap("forward")
+            self.scaler.scale(loss * (weight * share)).backward()
+            self._stopwatch.lap("backward")
+            with torch.no_grad():
+                loss_sum += loss * (counted * share)
+                hits += found * (counted * share)
+        return loss_sum, hits
+
+    def _halve(self, at_once: int) -> None:
+        """Compute half as many images at once from this step on.
+
+        Raises:
+            TooLarge: It is as few as can be.
+        """
+        if self.team.size > 1:
+            raise TooLarge(
+                f"There is not enough memory for the {at_once} images that one process computes at once; choose a "
+                "smaller batch size, more processes, or images_at_once."
+            )
+        if self.without_labels:
+            raise TooLarge(
+                f"There is not enough memory for a batch of {at_once // 2} images, which SimCLR compares with each "
+                "other and cannot compute in parts; choose a smaller batch size."
+            )
+        normed = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.model.modules())
+        # Of a single image batch norm has no variance.
+        fewest = 2 if normed else 1
+        if at_once <= fewest:
+            raise TooLarge(
+                f"There is not enough memory, even for {fewest} image{'s' if normed else ''} at once; choose a smaller "
+                "width or another model, or end what else uses the device."
+            )
+        half = max(at_once // 2, fewest)
+        before = self._halved.before if self._halved else {"images_at_once": self.config.images_at_once}
+        self.config = self.config.changed({"images_at_once": half})
+        reason = (
+            f"There was not enough memory for {at_once} images at once, so from now on {half} are computed together "
+            "and their gradients added up to the same step"
+        )
+        reason += f"; batch norm sees only {half} images at a time." if normed else "."
+        self._halved = Changed(
+            step=self.step, epoch=self.epoch, values={"images_at_once": half}, before=before, reason=reason
+        )
+        if self.compute.device.type != "cpu":
+            getattr(torch, self.compute.device.type).empty_cache()
 
     def _take_in_average(self) -> None:
         """Move the running average towards the weights; at first quickly, as it begins with untrained ones."""
@@ -313,14 +443,22 @@ class Training:
                     old.copy_(new)
 
     def _totals(self) -> tuple[float, float, int]:
-        """Loss, hits and images of this epoch so far."""
+        """Loss, hits and images of this epoch so far, of the whole team."""
+        self.team.add_up([self._sums])
         loss, hits = self._sums.tolist()
+        if not self.team.leads:
+            self._sums.zero_()
         if not math.isfinite(loss):
-            raise Diverged(
-                f"The training loss stopped being a number in epoch {int(self.epoch) + 1}: the steps are too large. "
-                f"Try a learning rate below {self.config.learning_rate:g}."
-            )
+            raise self._diverged(f"The training loss stopped being a number in epoch {int(self.epoch) + 1}")
         return loss, hits, self._seen
+
+    def _diverged(self, what: str) -> Diverged:
+        advice = [f"a learning rate below {self.config.learning_rate:g}"]
+        if not self.config.clip_norm:
+            advice.append("a clip norm of 1")
+        if self.compute.dtype is not torch.float32:
+            advice.append("precision float32 in a new run")
+        return Diverged(f"{what}: the steps are too large. Try {' or '.join(advice)}.")
 
     def _validate(self) -> Iterator[Progress | Epoch | Inspected]:
         images = self.images
@@ -329,41 +467,52 @@ class Training:
         done, count = 0, len(images.validation_labels)
         began, away = time.perf_counter(), 0.0
         loss = torch.zeros((), device=self.compute.device)
-        predicted = []
+        predictions = torch.zeros_like(images.validation_labels)
         judged = self.judged.eval()
-        size = VALIDATION_BATCH
+        # Running statistics without shared norms are those of the leader's rows.
+        self.team.copy(judged.buffers())
+        size = min(self.config.images_at_once or VALIDATION_BATCH, VALIDATION_BATCH)
         if self.without_labels:
             self._fit_head()
             # The more views to choose from, the larger the loss; as many as in training make the two alike.
             size = self.config.batch_size
         shown = began
-        pairs = zip(images.validation_images.split(size), images.validation_labels.split(size), strict=True)
-        for batch, labels in pairs:
-            with torch.inference_mode(), self.compute.autocast():
-                ready = normalise(batch, images.mean, images.std)
-                logits = judged(ready.contiguous(memory_format=self.compute.memory_format)).float()
-                if self.without_labels:
-                    loss += self._contrast(batch, done) * len(labels)
-                else:
-                    loss += F.cross_entropy(logits, labels, reduction="sum")
-                predicted.append(logits.argmax(1))
-            done += len(labels)
+        pairs = zip(
+            images.validation_images.split(size * self.team.size),
+            images.validation_labels.split(size * self.team.size),
+            strict=True,
+        )
+        for all_images, all_labels in pairs:
+            rows = self.team.part(len(all_labels))
+            if self.without_labels:
+                rows = slice(self.team.rank * size, (self.team.rank + 1) * size)
+            batch, labels = all_images[rows], all_labels[rows]
+            if len(labels):
+                with torch.inference_mode(), self.compute.autocast():
+                    ready = normalise(batch, images.mean, images.std)
+                    logits = judged(ready.contiguous(memory_format=self.compute.memory_format)).float()
+                    if self.without_labels:
+                        loss += self._contrast(batch, done + rows.start) * len(labels)
+                    else:
+                        loss += F.cross_entropy(logits, labels, reduction="sum")
+                    first = done + rows.start
+                    predictions[first : first + len(labels)] = logits.argmax(1)
+            done += len(all_labels)
             now = time.perf_counter()
-            if now - shown >= PROGRESS_SECONDS:
+            if self._is_due(now - shown):
                 spent = now - began - away
                 left = spent / done * (count - done)
                 yield self._progress("validation", train_loss, train_accuracy, speed, spent + left, left)
                 shown = time.perf_counter()
                 away += shown - now
-        predictions = torch.cat(predicted)
+        # Each process has predicted a part, and the others have zeros there.
+        self.team.add_up([predictions])
+        self.team.add_up([loss])
         validation_loss = loss.item() / count
         validation_accuracy = (predictions == images.validation_labels).sum().item() / count
         if not math.isfinite(validation_loss):
             # The last step spoilt the weights; the training loss was computed before it.
-            raise Diverged(
-                f"The validation loss is not a number after epoch {round(self.epoch)}: the steps are too large. "
-                f"Try a learning rate below {self.config.learning_rate:g}."
-            )
+            raise self._diverged(f"The validation loss is not a number after epoch {round(self.epoch)}")
         self._validation_seconds = time.perf_counter() - began - away
         # Before what the epoch comes to, so that a worker that dies in between repeats both.
         yield self._inspected(predictions)
@@ -407,6 +556,7 @@ class Training:
         if not features.isfinite().all():
             return  # The validation loss will say it.
         weight, bias = discriminant(features, images.train_labels[chosen], judged.head.out_features)
+        self.team.copy([weight, bias])
         # Of the weights in training too, or the running average would move away from it.
         for model in (self.model, judged):
             model.head.weight.copy_(weight)
@@ -482,7 +632,11 @@ class Training:
         )
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """All that is needed to go on from here: tensors by name, and counters that JSON can hold."""
+        """All that is needed to go on from here: tensors by name, and counters that JSON can hold.
+
+        Raises:
+            Diverged: There are weights that are not numbers, from which nothing can go on.
+        """
         # What a reader of the file takes for the network are the weights that were validated.
         tensors = model_tensors(self.judged)
         if self.average:
@@ -491,6 +645,9 @@ class Training:
             for name, value in remembered.items():
                 if value is not None:
                     tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value)
+        numbers = [tensor.isfinite().all() for tensor in tensors.values()]
+        if not torch.stack([number.to(self.compute.device) for number in numbers]).all():
+            raise self._diverged(f"The weights stopped being numbers in epoch {int(self.epoch) + 1}")
         tensors["sums"] = self._sums
         counters = {
             "step": self.step,
@@ -557,7 +714,8 @@ class Training:
             ValueError: The state is of another model or optimiser.
         """
         try:
-            changed = counters["config"]
+            # The first versions did not write all of them.
+            changed = counters.get("config", {})
             self.config = self.config.changed(
                 {name: changed[name] for name, field in FIELDS.items() if field.metadata["live"] and name in changed}
             )
@@ -573,15 +731,15 @@ class Training:
                     # Fused optimisers go through the memory of weight and slot side by side: both need one order.
                     laid_out = torch.empty_like(parameters[int(index)]).copy_(tensor) if tensor.dim() else tensor
                     remembered.setdefault(int(index), {})[slot] = laid_out
-            if remembered and counters["optimizer"] != self.config.optimizer:
+            if remembered and counters.get("optimizer", self.config.optimizer) != self.config.optimizer:
                 raise ValueError("its steps are of another optimiser")
             self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": remembered})
-            self._sums.copy_(tensors["sums"])
+            self._sums.copy_(tensors["sums"] if self.team.leads else torch.zeros(2))
             self.step = int(counters["step"])
             self._seen = int(counters["seen"])
             self.seconds = float(counters["seconds"])
-            self._epoch_seconds = float(counters["epoch_seconds"])
-            self._validation_seconds = float(counters["validation_seconds"])
+            self._epoch_seconds = float(counters.get("epoch_seconds", 0.0))
+            self._validation_seconds = float(counters.get("validation_seconds", 0.0))
             self.best_accuracy = float(counters["best_accuracy"])
             self.validation_losses = [float(loss) for loss in counters["validation_losses"]]
             if counters["scaler"]:
@@ -600,3 +758,15 @@ def _load(model: Classifier, tensors: Mapping[str, Tensor], prefix: str) -> None
     if prefix == PREFIX:
         names |= {name: name for name in tensors if name.startswith(PROJECTION)}
     model.load_state_dict({name: tensors[kept] for kept, name in names.items()})
+
+
+def _accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    return (logits.argmax(1) == labels).float().mean()
+
+
+def part_sizes(count: int, at_once: int) -> list[int]:
+    """How many images each part of a batch has; none has a single one unless all have, for the sake of batch norm."""
+    sizes = [at_once] * (count // at_once) + ([count % at_once] if count % at_once else [])
+    if len(sizes) > 1 and sizes[-1] == 1 and at_once > 1:
+        sizes[-2:] = [sizes[-2] + 1]
+    return sizes

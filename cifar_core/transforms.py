@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -74,7 +76,7 @@ class Augmentation:
 
     @classmethod
     def from_config(cls, config: TrainConfig) -> Augmentation:
-        return cls(**{field.name: getattr(config, field.name) for field in dataclasses.fields(cls)})
+        return cls(**{field.name: config.amount(field.name) for field in dataclasses.fields(cls)})
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,12 @@ class Draw:
     hue: Tensor
     grey: Tensor
     centre: Tensor
+
+    def part(self, rows: slice | Tensor) -> Draw:
+        """What was decided for some of the images."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        parts: dict[str, Any] = {name: value[rows] for name, value in values.items() if isinstance(value, Tensor)}
+        return dataclasses.replace(self, **parts)
 
 
 def draw(how: Augmentation, images: int, height: int, width: int, generator: torch.Generator) -> Draw:
@@ -182,17 +190,24 @@ def apply(images: Tensor, drawn: Draw) -> Tensor:
     return changed
 
 
-def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
+def augment(
+    images: Tensor,
+    how: Augmentation,
+    generator: torch.Generator,
+    rows: slice | Tensor = slice(None),
+) -> Tensor:
     """Change each image at random.
 
     Args:
         images: (B, 3, H, W) uint8 on any device.
         generator: On the CPU, usually from `generator_for`.
+        rows: Only these are computed and returned, changed as they are among all of them.
 
     Returns:
         (B, 3, H, W) float32 in [0, 1], not yet normalised; exactly images / 255 where nothing is enabled.
     """
-    return apply(images, draw(how, len(images), images.shape[2], images.shape[3], generator))
+    drawn = draw(how, len(images), images.shape[2], images.shape[3], generator)
+    return apply(images[rows], drawn.part(rows))
 
 
 def _flip_and_crop(images: Tensor, drawn: Draw) -> Tensor:
@@ -297,6 +312,15 @@ class Mixed:
         if self.share == 1:
             return figure(self.labels)
         return self.share * figure(self.labels) + (1 - self.share) * figure(self.others)
+
+    def part(self, rows: slice | Tensor) -> Mixed:
+        """Some of the images with their labels."""
+        return Mixed(self.images[rows], self.labels[rows], self.others[rows], self.share)
+
+    def parts(self, sizes: Sequence[int]) -> list[Mixed]:
+        """The images in order, so many in each part."""
+        ends = [0, *itertools.accumulate(sizes)]
+        return [self.part(slice(first, end)) for first, end in itertools.pairwise(ends)]
 
 
 def mix(images: Tensor, labels: Tensor, mixup: float, cutmix: float, generator: torch.Generator) -> Mixed:

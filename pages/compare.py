@@ -7,9 +7,9 @@ from pathlib import Path
 
 import streamlit as st
 
-from cifar_core.runs import Run, RunError, list_runs
+from cifar_core.runs import Run, list_runs
 from pages import ui
-from pages.ui import charts, comparison, loaders
+from pages.ui import charts, comparison, keeping, loaders, series
 
 TICK_SECONDS = 2.0
 SHOWN_AT_FIRST = 4
@@ -157,33 +157,6 @@ def differences(runs: Sequence[Run]) -> None:
     st.caption("– stands for a setting that has no effect in a run.")
 
 
-def leave_dialog() -> None:
-    st.session_state.pop("deleting", None)
-
-
-@st.dialog("Delete this run?", on_dismiss=leave_dialog)
-def confirm_deletion(run: Run) -> None:
-    epochs = len(run.epochs)
-    st.markdown(
-        ui.plain(
-            f"{charts.run_name(run)}: {epochs} epoch{'s' if epochs != 1 else ''}, its weights, evaluations and maps."
-        )
-    )
-    st.markdown("This cannot be undone.")
-    with st.container(horizontal=True):
-        if st.button("Delete for ever", type="primary", icon=":material/delete:"):
-            try:
-                run.delete()
-            except (RunError, OSError) as error:
-                st.error(ui.plain(str(error)))
-            else:
-                leave_dialog()
-                st.rerun()
-        if st.button("Keep it"):
-            leave_dialog()
-            st.rerun()
-
-
 def deletion(runs: dict[str, Run]) -> None:
     st.subheader("Delete a run", anchor=False)
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -196,20 +169,25 @@ def deletion(runs: dict[str, Run]) -> None:
             key="to_delete",
             width=400,
         )
-        if st.button("Delete…", icon=":material/delete:", disabled=name is None):
-            st.session_state["deleting"] = name
-    # Remembered, so that the dialog stays when a run ends meanwhile and the page is drawn anew.
-    if st.session_state.get("deleting") in runs:
-        confirm_deletion(runs[st.session_state["deleting"]])
+        if st.button("Delete…", icon=":material/delete:", disabled=name is None) and name:
+            keeping.ask_before_deleting([runs[name]])
+    keeping.deletion()
 
 
-runs = {run.id: run for run in list_runs(ui.place().runs)}
+everything = list_runs(ui.place().runs)
+archived = [run for run in everything if run.about.archived]
+asked_for = st.query_params.get_all("runs")
+if archived and len(archived) < len(everything):
+    with_archive = st.toggle(f"Archived runs too ({len(archived)})", key="archived_too")
+    everything = [run for run in everything if with_archive or run not in archived or run.id in asked_for]
+runs = {run.id: run for run in everything}
 if not runs:
     with st.container(border=True):
         st.markdown("**No runs yet.** Two trainings with one setting changed make the first comparison.")
         ui.link("Train", "Start a training")
 else:
     run_table(list(runs.values()))
+    series.table(list(runs.values()))
     chosen = choose_runs(runs)
     if chosen:
         laid_over(chosen)

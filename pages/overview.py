@@ -6,9 +6,13 @@ import streamlit as st
 
 from cifar_core import job
 from cifar_core.datasets import DataInfo, cached
-from cifar_core.runs import Run, list_runs, read_json
+from cifar_core.events import size
+from cifar_core.runs import Run, RunError, in_families, list_runs, read_json
 from pages import ui
-from pages.ui import charts
+from pages.ui import charts, keeping
+
+FEW = 8
+"""So many runs are found without looking for them."""
 
 ui.page("Overview")
 
@@ -39,33 +43,119 @@ def what_next(infos: list[DataInfo], runs: list[Run]) -> None:
 
 
 def where_runs_stand(was_alive: bool) -> None:
-    """The table of runs; drawn anew while one of them lives."""
+    """The queues and the table of runs; drawn anew while one of them lives."""
     runs = list_runs(place.runs)
     if any(run.alive for run in runs) != was_alive:
         st.rerun()
+    keeping.waiting_lines()
     st.subheader("Runs", anchor=False)
     if not runs:
         st.caption("The first run will appear here, started on the Train page or by `python -m cifar_core train`.")
         return
-    chosen = st.dataframe(
-        charts.run_table(runs),
+    shown = chosen_runs(runs)
+    offer_undo(runs)
+    if not shown:
+        st.caption("No run is like that.")
+        return
+    families = in_families(shown)
+    # Another key for other rows: a choice is kept by its place, and must never mean another run.
+    key = f"runs-{hash(tuple(run.id for _, run in families))}"
+    picked = st.dataframe(
+        charts.run_table(families),
         hide_index=True,
         placeholder="–",
         column_config={
-            "Best validation accuracy": st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1)
+            "Starred": st.column_config.TextColumn("★", width=40, help="Starred"),
+            "Run": st.column_config.TextColumn(pinned=True),
+            "Best validation accuracy": st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1),
+            "Disk (MB)": st.column_config.NumberColumn(format="%.1f"),
         },
         on_select="rerun",
-        selection_mode="single-row",
-        key="runs",
-        alt="Runs with their state and best accuracy; choosing a row opens the run",
+        selection_mode="multi-row",
+        key=key,
+        alt="Runs with their state and best accuracy; below it stands what can be done with the chosen ones",
     ).selection.rows
-    if chosen and chosen[0] < len(runs):
-        st.switch_page("pages/train.py", query_params={"run": runs[chosen[0]].id})
+    actions([families[row][1] for row in picked if row < len(families)])
+    total = size(sum(run.disk_use().total for run in runs))
     st.caption(
-        f"{len(runs)} run{'s' if len(runs) != 1 else ''} in {ui.plain(str(place.runs))}; choose one to open it. "
-        "Accuracy is that of the best epoch on images held out from the training split; the test split is used on the "
-        "Evaluate page only."
+        f"{len(runs)} run{'s' if len(runs) != 1 else ''} in {ui.plain(str(place.runs))}, {total} on the disk; forks "
+        "stand below their parents. Accuracy is that of the best epoch on images held out from the training split; the "
+        "test split is used on the Evaluate page only."
     )
+
+
+def chosen_runs(runs: list[Run]) -> list[Run]:
+    """Those that are looked for, without the archived ones unless asked for."""
+    archived = sum(run.about.archived for run in runs)
+    wanted, all_too = "", False
+    if len(runs) > FEW or archived:
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            if len(runs) > FEW:
+                wanted = st.text_input(
+                    "Find", key="find", placeholder="Words of a name, model, state, note or data set", width=400
+                )
+            if archived:
+                all_too = st.toggle(f"Archived too ({archived})", key="archived_too")
+    return [run for run in runs if (all_too or not run.about.archived) and charts.matches(run, wanted)]
+
+
+def actions(runs: list[Run]) -> None:
+    """What can be done with the rows that are chosen."""
+    if not runs:
+        st.caption("Choose a row to open, star, archive or delete the run.")
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if len(runs) == 1:
+            if st.button("Open", type="primary", icon=":material/open_in_full:"):
+                st.switch_page("pages/train.py", query_params={"run": runs[0].id})
+        elif st.button("Compare", type="primary", icon=":material/compare_arrows:"):
+            st.switch_page("pages/compare.py", query_params=[("runs", run.id) for run in runs])
+        starred = all(run.about.starred for run in runs)
+        st.button(
+            "Remove star" if starred else "Star",
+            icon=":material/star:",
+            on_click=describe,
+            args=(runs,),
+            kwargs={"starred": not starred},
+        )
+        archived = all(run.about.archived for run in runs)
+        st.button(
+            "Back from the archive" if archived else "Archive",
+            icon=":material/archive:",
+            on_click=describe,
+            args=(runs,),
+            kwargs={"archived": not archived},
+        )
+        if st.button("Delete…", icon=":material/delete:", disabled=any(run.alive for run in runs)):
+            keeping.ask_before_deleting(runs)
+            st.rerun()
+        st.caption(f"{len(runs)} chosen" if len(runs) > 1 else ui.plain(charts.run_name(runs[0])))
+
+
+def describe(runs: list[Run], **values: bool) -> None:
+    try:
+        for run in runs:
+            run.describe(**values)
+    except RunError as error:
+        st.toast(ui.plain(str(error)), icon=":material/error:")
+        return
+    if values.get("archived"):
+        st.session_state["just_archived"] = [run.id for run in runs]
+
+
+def offer_undo(runs: list[Run]) -> None:
+    """A way back for those archived last on this page."""
+    gone = [run for run in runs if run.id in st.session_state.get("just_archived", []) and run.about.archived]
+    if gone:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.caption(
+                ui.plain(f"Archived: {', '.join(charts.run_name(run) for run in gone[:3])}")
+                + (f" and {len(gone) - 3} more" if len(gone) > 3 else "")
+                + ".",
+                # Or the button would stand under the tools of the table.
+                width="content",
+            )
+            st.button("Undo", icon=":material/undo:", on_click=describe, args=(gone,), kwargs={"archived": False})
 
 
 what_next(infos, runs)
@@ -95,3 +185,4 @@ with device:
             st.caption(f"torch {known['torch']}, Python {known['python']}, {known['cores']} cores")
 busy = any(run.alive for run in runs)
 st.fragment(where_runs_stand, run_every=2.0 if busy else None)(busy)
+keeping.deletion()

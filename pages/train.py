@@ -5,7 +5,7 @@ import streamlit as st
 from cifar_core import job
 from cifar_core.runs import RunError
 from pages import ui
-from pages.ui import live, settings
+from pages.ui import keeping, live, series, settings
 
 ui.page("Train")
 
@@ -14,13 +14,20 @@ progress, choices = st.columns([5, 2], gap="large")
 with progress:
     st.subheader("Run", anchor=False)
     run = ui.choose_run()
+    if run:
+        keeping.manage(run)
 with choices:
     st.subheader("New run", anchor=False)
     parent, checkpoint = settings.beginning(run)
     try:
-        if config := settings.form(parent):
+        if config := settings.form(parent, checkpoint):
             place = ui.place()
-            new = job.start_run(config, place.runs, place.cache, parent=parent, checkpoint=checkpoint)
+            kind, count = series.chosen()
+            begin = {"parent": parent, "checkpoint": checkpoint}
+            if kind:
+                new = job.start_series(config, kind, count, place.runs, place.cache, **begin)[0]
+            else:
+                new = job.start_run(config, place.runs, place.cache, **begin)
             st.query_params["run"] = new.id
             st.rerun()
     except RunError as error:
@@ -28,3 +35,5 @@ with choices:
 if run:
     with progress:
         live.watch(run)
+        series.show(run)
+keeping.deletion()

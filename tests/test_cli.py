@@ -20,9 +20,9 @@ from PIL import Image
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
 from cifar_core.__main__ import main
-from cifar_core.config import FIELDS, RECIPES
+from cifar_core.config import FIELD_TYPES, FIELDS, RECIPES
 from cifar_core.evaluation import Evaluation
-from cifar_core.events import duration
+from cifar_core.events import Boot, duration
 from cifar_core.networks import load_network, load_tensors
 from cifar_core.runs import Run, create_run, list_runs
 from tests.conftest import ROOT, Tiny, tiny_config
@@ -186,6 +186,20 @@ def test_train_prints_its_folder_and_a_line_for_each_epoch(
     assert lines[-1] == run.last_end.message
 
 
+def test_train_goes_on_with_a_run_as_it_is_set(
+    say: Callable[..., Said], tiny: Tiny, run_in_state: Callable[..., Run]
+) -> None:
+    run = run_in_state("interrupted")
+    where = ("--runs", run.path.parent, "--cache", tiny.cache)
+    assert say("train", "--run", run.id, *where, "--epochs", 5).refusal.endswith("leave out --epochs.")
+    assert say("train", "--run", run.id, *where, "--json").json["run"] == str(run.path)
+    assert run.state == "finished"
+    assert "has finished" in say("train", "--run", run.id, *where).refusal
+    with run.held():
+        run.append(Boot(pid=1, host="elsewhere"))
+        assert say("train", "--run", run.id, *where).refusal == f"Run {run.id} is starting already."
+
+
 def test_train_says_it_to_programs(say: Callable[..., Said], tiny: Tiny, runs_root: Path) -> None:
     values = say("train", "--data", tiny.source, "--cache", tiny.cache, "--runs", runs_root, *QUICK, "--json").json
     run = Run(Path(values["run"]))
@@ -215,6 +229,7 @@ def test_train_takes_every_setting(
         "batch_size": 9,
         "optimizer": "adamw",
         "momentum": 0.8,
+        "sync_batchnorm": True,
         "nesterov": False,
         "fixed_norm": True,
         "weight_decay": 0.001,
@@ -240,6 +255,17 @@ def test_train_takes_every_setting(
         "early_size": 16,
         "early_share": 0.3,
         "seed": 11,
+        "classes": "circle,square",
+        "folds": 3,
+        "fold": 2,
+        "objective": "simclr",
+        "temperature": 0.2,
+        "frozen": True,
+        "crop_scale": 0.4,
+        "colour_jitter": 0.3,
+        "grey": 0.2,
+        "augmentation_strength": 1.5,
+        "images_at_once": 5,
         "keep_every": 3,
         "device": "cpu",
         "precision": "float32",
@@ -417,7 +443,10 @@ def test_what_is_not_understood_is_answered_with_the_usage(
     assert said.err.startswith("usage: python -m cifar_core")
 
 
-def test_help_names_every_setting_with_its_bounds(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_names_every_setting_with_its_bounds(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "2000")  # Lines are broken at hyphens too.
     with pytest.raises(SystemExit) as ended:
         main(["train", "--help"])
     assert ended.value.code == 0
@@ -759,7 +788,7 @@ def test_a_run_is_paused_resumed_stopped_and_resumed_from_another_terminal(
     say: Callable[..., Said], tiny: Tiny, runs_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tiny_config(tiny, epochs=1000)
-    given = [name for name in FIELDS if name not in ("nesterov", "data")]
+    given = [name for name in FIELDS if name != "data" and FIELD_TYPES[name][0] is not bool]
     words = [f"--{name.replace('_', '-')}={getattr(config, name)}" for name in given]
     train = started("train", "--data", tiny.source, "--cache", tiny.cache, "--runs", runs_root, *words)
     try:
@@ -863,3 +892,100 @@ def test_a_program_can_be_told_by_its_exit_code_alone(tmp_path: Path) -> None:
 )
 def test_a_time_span_is_said_as_people_say_it(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+# runs ----------------------------------------------------------------------------------------------------------------
+
+
+def test_runs_are_listed_with_what_is_said_of_them(say: Callable[..., Said], trained_run: Run) -> None:
+    where = ("--runs", trained_run.path.parent)
+    assert say("runs", "rename", trained_run.id, "first", "try", *where).out == f"Run {trained_run.id}: 'first try'.\n"
+    assert say("runs", "star", trained_run.path, *where).out == f"Run {trained_run.id}: 'first try', starred.\n"
+    lines = say("runs", *where).out.splitlines()
+    best = trained_run.best
+    assert best
+    assert lines[0].split() == [
+        trained_run.id,
+        "finished",
+        f"{best.validation_accuracy:.2%}",
+        "'first",
+        "try',",
+        "starred",
+    ]
+    assert re.fullmatch(r"1 run, [\d.]+ [kM]B", lines[1])
+    (facts,) = say("runs", "--json", *where).json["runs"]
+    assert facts["run"] == trained_run.id
+    assert (facts["name"], facts["starred"], facts["archived"]) == ("first try", True, False)
+    assert facts["bytes"] == trained_run.disk_use().total
+    assert facts["checkpoints"][0] == "best"
+    assert facts["place"] is None
+
+
+def test_archived_runs_are_listed_on_request(say: Callable[..., Said], trained_run: Run) -> None:
+    where = ("--runs", trained_run.path.parent)
+    assert say("runs", "archive", trained_run.id, "--json", *where).json["archived"] is True
+    assert say("runs", *where).out == "0 runs, 0 B\n"
+    assert "archived" in say("runs", "--all", *where).out
+    say("runs", "unarchive", trained_run.id, *where)
+    assert trained_run.id in say("runs", *where).out
+
+
+def test_a_run_is_deleted_only_when_that_is_meant(say: Callable[..., Said], trained_run: Run) -> None:
+    where = ("--runs", trained_run.path.parent)
+    assert "add --yes" in say("runs", "delete", trained_run.id, *where).refusal
+    assert trained_run.path.exists()
+    assert say("runs", "delete", trained_run.id, "--yes", "--json", *where).json["deleted"] is True
+    assert not trained_run.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["rename"], "Name the run to rename"),
+        (["star", "RUN", "more"], "star takes one run and nothing else"),
+        (["rename", "RUN", "<b>"], "may not hold '<'"),
+        (["first", "RUN"], "does not wait; it is finished"),
+        (["archive", "20200101-000000-x-0000"], "There is no run 20200101-000000-x-0000"),
+    ],
+)
+def test_what_cannot_be_done_with_a_run_is_one_sentence(
+    say: Callable[..., Said], trained_run: Run, words: list[str], why: str
+) -> None:
+    words = [trained_run.id if word == "RUN" else word for word in words]
+    assert why in say("runs", *words, "--runs", trained_run.path.parent).refusal
+
+
+# range-test and series -----------------------------------------------------------------------------------------------
+
+
+def test_a_range_test_suggests_rates_and_is_kept(say: Callable[..., Said], tiny: Tiny, cache: Path) -> None:
+    words = ["range-test", "--data", tiny.source, "--cache", cache, *QUICK]
+    found = say(*words, "--json").json
+    assert list(found["suggestions"]) == ["minimum", "steepest", "valley", "slide"]
+    assert 1e-5 < found["suggestions"]["valley"] < 0.1
+    (folder,) = (cache.parent / "tasks").glob("range-*")
+    before = (folder / "events.jsonl").read_bytes()
+    said = say(*words)
+    assert said.code == 0
+    assert f"{len(found['points'])} steps with adam" in said.out
+    assert f"valley    {found['suggestions']['valley']:>8g}  The middle of the longest stretch" in said.out
+    assert (folder / "events.jsonl").read_bytes() == before, "it was done again"
+
+
+def test_a_range_test_without_data_is_refused(say: Callable[..., Said], cache: Path) -> None:
+    assert "names no data set" in say("range-test", "--cache", cache).refusal
+
+
+def test_repeats_say_mean_and_deviation(say: Callable[..., Said], tiny: Tiny, runs_root: Path) -> None:
+    words = ["train", "--data", tiny.source, "--cache", tiny.cache, "--runs", runs_root, *QUICK, "--epochs", "1"]
+    found = say(*words, "--repeats", "2", "--json").json
+    last = [run["validation_accuracy"] for run in found["runs"]]
+    assert (found["kind"], found["count"], found["finished"]) == ("seeds", 2, 2)
+    assert found["last"]["mean"] == pytest.approx(np.mean(last))
+    assert found["last"]["deviation"] == pytest.approx(np.std(last, ddof=1))
+    assert sorted(run.config.seed for run in list_runs(runs_root)) == [0, 1]
+    said = say(*words, "--cross-validate", "2")
+    assert said.code == 0
+    assert "2 of 2 runs have finished." in said.out
+    assert re.search(r"validation accuracy, last epoch: mean [\d.]+%, standard deviation [\d.]+%", said.out)
+    assert "must be at least 2" in say(*words, "--repeats", "1").refusal

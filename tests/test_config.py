@@ -393,3 +393,28 @@ def test_every_recipe_is_valid_and_describes_itself() -> None:
 def test_smaller_images_that_cannot_be_are_refused(values, said):
     with pytest.raises(ValueError, match=re.escape(said)):
         TrainConfig(**values)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "strength", "done"),
+    [
+        ("flip", 0.5, 2.0, 0.5),
+        ("flip", 0.2, 2.0, 0.4),
+        ("flip", 0.4, 2.0, 0.5),
+        ("flip", 0.8, 2.0, 0.8),
+        ("flip", 0.8, 0.5, 0.4),
+        ("crop_padding", 3, 0.5, 2),
+        ("crop_padding", 12, 2.0, 16),
+        ("cutout", 5, 0.0, 0),
+        ("rotation", 15.0, 1.5, 22.5),
+        ("rotation", 120.0, 2.0, 180.0),
+        ("mixup", 1.5, 2.0, 2.0),
+    ],
+)
+def test_an_augmentation_is_done_as_strongly_as_asked_within_its_bounds(
+    name: str, value: float, strength: float, done: float
+) -> None:
+    config = TrainConfig.from_values({name: value, "augmentation_strength": strength})
+    assert config.amount(name) == pytest.approx(done)
+    assert type(config.amount(name)) is type(value)
+    assert TrainConfig.from_values({name: value}).amount(name) == value

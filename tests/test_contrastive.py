@@ -197,11 +197,28 @@ def test_what_is_said_of_its_features_is_what_its_head_does(pretrained: tuple[Tr
 
 
 def test_labels_have_no_part_in_what_is_learned(shapes: DataSet) -> None:
-    training, blind = (begin(shapes, PRETRAINING, epochs=1, mixup=1.0, label_smoothing=0.3) for _ in range(2))
+    training = begin(shapes, PRETRAINING, epochs=1)
+    # What mixes labels has no part either.
+    blind = begin(shapes, PRETRAINING, epochs=1, mixup=1.0, cutmix=1.0, label_smoothing=0.3)
     blind.images.train_labels.zero_()
     epochs_of(training), epochs_of(blind)
     for name, tensor in copied(training).items():
         assert name.startswith("head.") or torch.equal(tensor, copied(blind)[name]), name
+
+
+def test_a_running_average_stays_at_the_fitted_head(shapes: DataSet) -> None:
+    training = begin(shapes, PRETRAINING, epochs=2, ema=0.5)
+    drawn = training.model.head.weight.clone()
+    for event in training.events():
+        assert training.average
+        if isinstance(event, Epoch):
+            assert torch.equal(training.average.head.weight, training.model.head.weight)
+            assert not torch.equal(training.model.head.weight, drawn)
+    with torch.no_grad():
+        images = training.images
+        ready = normalise(images.validation_images, images.mean, images.std)
+        right = (training.judged(ready).argmax(1) == images.validation_labels).float().mean().item()
+    assert right == pytest.approx(event.validation_accuracy)  # type: ignore[union-attr]
 
 
 def test_a_probe_of_what_was_learned_beats_one_of_an_untrained_body(
@@ -306,6 +323,8 @@ def test_every_optimiser_trains_a_head_alone(shapes: DataSet, rule: str) -> None
     training = begin(shapes, PROBE, optimizer=rule, epochs=1, ema=0.5, weight_decay=0.01, clip_norm=1.0, l1=1e-4)
     head = training.model.head.weight.clone()
     body = copied(training)["body.conv1.weight"]
+    learned = {id(weight) for group in training.optimizer.param_groups for weight in group["params"]}
+    assert learned == {id(weight) for weight in training.model.head.parameters()}
     epochs_of(training)
     assert not torch.equal(training.model.head.weight, head)
     assert torch.equal(training.model.body.conv1.weight, body)

@@ -66,6 +66,23 @@ def test_every_command_of_the_readme_is_understood(line):
     assert callable(options.command)
 
 
+TOGETHER = [
+    line[line.index("-m cifar_core") :]
+    for line in "\n".join(BLOCKS).replace("\\\n", " ").splitlines()
+    if "torchrun" in line and "-m cifar_core" in line
+]
+
+
+@pytest.mark.parametrize("line", TOGETHER)
+def test_what_torchrun_starts_in_the_readme_is_understood(line):
+    options = _parser().parse_args(shlex.split(line)[2:])
+    assert options.command.__name__ == "_train"
+
+
+def test_the_readme_tells_how_to_train_on_one_machine_and_on_several():
+    assert len(TOGETHER) >= 3
+
+
 def test_the_recipes_of_the_readme_are_those_of_the_program():
     rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \|", README, flags=re.MULTILINE)
     named = {name: model for name, model in rows if name in RECIPES and model in FIELDS["model"].metadata["choices"]}

@@ -15,12 +15,14 @@ from cifar_core.events import (
     Epoch,
     Event,
     Inspected,
+    Notice,
     Paused,
     Progress,
     Refused,
     Resumed,
     Start,
     TaskProgress,
+    Tried,
     Waiting,
     from_line,
     to_line,
@@ -81,10 +83,12 @@ ONE_OF_EACH = [
     ),
     Changed(epoch=0.5, step=6, values={"dropout": 0.3, "epochs": 4}, before={"dropout": 0.0, "epochs": 3}),
     Refused(message="model cannot be changed while a run trains."),
+    Notice(message="The run goes on from the weights kept before."),
     Paused(),
     Resumed(),
     End(outcome="failed", message="The disk is full.", epoch=1.25, step=14),
     TaskProgress(done=3, total=9, what="Predicting test images", seconds_left=0.5),
+    Tried(learning_rate=0.01, loss=2.3, smoothed=2.25),
 ]
 
 KINDS = pytest.mark.parametrize("event", ONE_OF_EACH, ids=lambda event: event.kind)

@@ -22,6 +22,8 @@ WITHOUT_TORCH = (
     "events",
     "runs",
     "schedules",
+    "series",
+    "suggestions",
     "subsets",
     "coach",
     "board",
@@ -168,6 +170,7 @@ def test_training_and_what_looks_at_networks_do_not_know_runs() -> None:
         "compute",
         "datasets",
         "watching",
+        "distributed",
     ):
         assert not uses(imported(core(name)), "cifar_core.runs", "cifar_core.job"), name
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from pathlib import Path
@@ -11,10 +12,8 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from cifar_core import networks
 from cifar_core.models import Classifier, create
 from cifar_core.networks import (
     Network,
@@ -109,15 +108,18 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(
     save_tensors(path, {"x": torch.zeros(3)}, {"epoch": 1})
     before = path.read_bytes()
 
-    def half_written(tensors: object, aside: Path, metadata: object) -> None:
-        Path(aside).write_bytes(b"half")
-        raise SafetensorError("No space left on device (os error 28)")
-
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
+    class Full(io.FileIO):
+        """A disk with room for half of what is written."""
+
+        def write(self, content: Any) -> int:
+            super().write(content[: len(content) // 2])
+            fail()
+
     if moment == "writing":
-        monkeypatch.setattr(networks, "save_file", half_written)
+        monkeypatch.setattr(Path, "open", lambda path, mode: Full(path, mode))
     if moment == "syncing":
         monkeypatch.setattr(os, "fsync", fail)
     if moment == "renaming":
@@ -137,6 +139,41 @@ def test_a_finished_save_replaces_the_file_and_leaves_nothing_else(tmp_path: Pat
     assert tensors["x"].tolist() == [2, 2, 2]
     assert metadata == {"epoch": 2}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_replaced_goes_where_it_is_asked_for(tmp_path: Path) -> None:
+    path, before = tmp_path / "a.safetensors", tmp_path / "before.safetensors"
+    for epoch in (1, 2, 3):
+        save_tensors(path, {"x": torch.full((3,), epoch)}, {"epoch": epoch}, before)
+    assert (load_tensors(before)[1], load_tensors(path)[1]) == ({"epoch": 2}, {"epoch": 3})
+    assert sorted(tmp_path.iterdir()) == [path, before]
+
+
+def test_one_wrong_bit_anywhere_is_noticed(model: Classifier, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_tensors(path, model_tensors(model), network_metadata(**DESCRIPTION))
+    whole = path.read_bytes()
+    header = 8 + int.from_bytes(whole[:8], "little")
+    # The checksum's own name set aside: without it, the file is one of the first version, and whole.
+    field = whole.index(b'"sha256":"')
+    name = range(field - 2, field + 10)
+    random = np.random.default_rng(0)
+    places = [*random.integers(0, header, 20), *random.integers(header, len(whole), 20), 0, header, len(whole) - 1]
+    for place in map(int, places):
+        if place in name:
+            continue
+        wrong = bytearray(whole)
+        wrong[place] ^= 1 << int(random.integers(8))
+        path.write_bytes(wrong)
+        with pytest.raises(NetworkError, match=r"is damaged[^\n]*\.$") as caught:
+            load_network(path)
+        assert str(path) in str(caught.value)
+
+
+def test_a_file_without_a_checksum_is_read_as_before(tmp_path: Path) -> None:
+    save_file({"x": torch.ones(2)}, tmp_path / "old", {"json": '{"epoch": 3}'})
+    tensors, metadata = load_tensors(tmp_path / "old")
+    assert (tensors["x"].tolist(), metadata) == ([1, 1], {"epoch": 3})
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -83,3 +83,112 @@ def test_a_run_that_cannot_be_read_is_listed_as_such(dashboard: Open, trained_ru
     app = dashboard(PAGE)
     (row,) = app.dataframe[0].value.to_dict("records")
     assert row["Model"] == "unreadable"
+
+
+# What can be done with runs ------------------------------------------------------------------------------------------
+
+
+def named(app: Any, label: str) -> Any:
+    return next(button for button in app.button if button.label == label)
+
+
+def test_names_stars_and_notes_are_in_the_table(dashboard: Open, trained_run: Run) -> None:
+    trained_run.describe(name="wide one", note="for the figure", starred=True)
+    (row,) = dashboard(PAGE).dataframe[0].value.to_dict("records")
+    assert row["Run"] == f"wide one · {trained_run.id[-4:]}"
+    assert (row["Starred"], row["Note"]) == ("★", "for the figure")
+    assert row["Disk (MB)"] == pytest.approx(trained_run.disk_use().total / 1e6)
+
+
+def test_forks_stand_below_their_parents(dashboard: Open, tiny: Tiny, trained_run: Run) -> None:
+    from cifar_core.runs import create_run
+    from tests.conftest import tiny_config
+
+    fork = create_run(tiny_config(tiny, epochs=5), trained_run.path.parent, parent=trained_run)
+    rows = dashboard(PAGE).dataframe[0].value["Run"].tolist()
+    assert [row.startswith("↳ ") for row in rows] == [False, True]
+    assert rows[1].endswith(fork.id[-4:])
+
+
+def test_archived_runs_are_hidden_until_asked_for(dashboard: Open, trained_run: Run) -> None:
+    trained_run.describe(archived=True)
+    app = dashboard(PAGE)
+    assert not app.dataframe
+    assert "No run is like that." in everything(app)
+    app.toggle(key="archived_too").set_value(True).run()
+    assert app.dataframe[0].value["State"].tolist() == ["finished, archived"]
+
+
+def test_runs_are_found_by_words(dashboard: Open, run_in_state: Callable[..., Run]) -> None:
+    runs = [run_in_state("finished") for _ in range(9)]
+    runs[4].describe(name="wide and slow")
+    app = dashboard(PAGE)
+    app.text_input(key="find").set_value("SLOW finished").run()
+    (row,) = app.dataframe[0].value.to_dict("records")
+    assert row["Run"].startswith("wide and slow")
+    app.text_input(key="find").set_value("fast").run()
+    assert not app.dataframe
+
+
+def test_what_waits_is_listed_in_order_and_can_be_moved_and_cancelled(
+    dashboard: Open, run_in_state: Callable[..., Run]
+) -> None:
+    from cifar_core import queues
+    from cifar_core.events import Waiting
+
+    runs = sorted((run_in_state("running") for _ in range(3)), key=lambda run: run.id)
+    for run in runs:
+        run.append(Waiting(device="cpu"))
+        queues.keep_place(run)
+    root = runs[0].path.parent
+    app = dashboard(PAGE)
+    assert app.button(key=f"first-{runs[0].id}").disabled
+    assert app.button(key=f"down-{runs[2].id}").disabled
+    app.button(key=f"first-{runs[2].id}").click().run()
+    assert queues.queue(root, "cpu") == [runs[2], runs[0], runs[1]]
+    app.button(key=f"down-{runs[2].id}").click().run()
+    assert queues.queue(root, "cpu") == [runs[0], runs[2], runs[1]]
+    app.button(key=f"cancel-{runs[1].id}").click().run()
+    assert runs[1].requested("stop")
+    assert not app.exception
+    app = dashboard("pages/train.py", run=runs[2].id)
+    assert "2nd of 3 in line for CPU" in everything(app)
+    app.button(key=f"up-{runs[2].id}").click().run()
+    assert "1st of 3 in line for CPU" in everything(app)
+
+
+def test_a_run_that_has_begun_meanwhile_is_not_moved_and_the_page_goes_on(
+    dashboard: Open, run_in_state: Callable[..., Run]
+) -> None:
+    from cifar_core.events import Waiting
+    from tests.conftest import progress_event
+
+    one, two = run_in_state("running"), run_in_state("running")
+    for run in (one, two):
+        run.append(Waiting(device="cpu"))
+    app = dashboard(PAGE)
+    later = max(one, two, key=lambda run: run.id)
+    later.append(progress_event(3))
+    app.button(key=f"first-{later.id}").click().run()
+    assert not app.exception
+    assert "does not wait" in app.toast[0].value.replace("\\", "")
+
+
+@pytest.mark.parametrize(
+    ("number", "word"), [(1, "1st"), (2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (22, "22nd"), (113, "113th")]
+)
+def test_places_are_counted_as_people_do(number: int, word: str) -> None:
+    from pages.ui import keeping
+
+    assert keeping.ordinal(number) == word
+
+
+def test_what_was_archived_just_now_can_be_taken_back(dashboard: Open, trained_run: Run) -> None:
+    trained_run.describe(archived=True)
+    app = dashboard(PAGE)
+    app.session_state["just_archived"] = [trained_run.id]
+    app.run()
+    named(app, "Undo").click().run()
+    assert not app.exception
+    assert not trained_run.about.archived
+    assert len(app.dataframe) == 1

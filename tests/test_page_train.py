@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +12,11 @@ import pytest
 
 from cifar_core import job
 from cifar_core.config import FIELDS, MODELS, RECIPES, TrainConfig, label
-from cifar_core.events import duration
-from cifar_core.runs import Held, Run, RunError, list_runs
-from pages.ui import settings
-from tests.conftest import Tiny
+from cifar_core.events import Changed, End, duration
+from cifar_core.runs import Held, Run, RunError, list_runs, write_whole
+from cifar_core.suggestions import suggestions, tried
+from pages.ui import live, settings
+from tests.conftest import Tiny, epoch_event, progress_event, start_event
 
 PAGE = "pages/train.py"
 
@@ -203,8 +205,8 @@ def test_start_makes_a_run_with_exactly_the_chosen_settings(
 def test_some_classes_and_a_fold_of_them_can_be_chosen(dashboard: Open, runs_root: Path) -> None:
     app = change(dashboard(PAGE), classes=["stripes", "circle"], folds=4, fold=3)
     assert "Trains on **Images in shapes (circle, stripes)**." in texts(app)
-    # Three quarters of 120 images, in batches of 500.
-    assert "3 steps, 1 an epoch." in texts(app)
+    # Three quarters of 120 images, in one batch.
+    assert f"{TrainConfig.from_values(RECIPES['quick'].settings).epochs} steps, 1 an epoch." in texts(app)
     start(app).click().run()
     (run,) = list_runs(runs_root)
     assert (run.config.classes, run.config.folds, run.config.fold) == ("stripes,circle", 4, 3)
@@ -270,6 +272,19 @@ def test_a_run_in_each_state_has_its_word_and_its_buttons(
         assert metrics["Best validation accuracy"] == ("80.0%" if state == "finished" else "40.0%")
         assert metrics["Time left"] == (duration(12.0) if state == "running" else "–")
         assert f"Run {run.id}, in {run.path}" in texts(app)
+
+
+@pytest.mark.parametrize(("seconds", "tick"), [(20.0, 1.0), (100.0, 3.0), (1000.0, 5.0)])
+def test_a_long_run_is_looked_at_less_often(run_in_state: Callable[..., Run], seconds: float, tick: float) -> None:
+    """Each look is drawn by a browser on the cores that train."""
+    run = run_in_state("running")
+    epochs, step = run.settings.epochs, 22
+    left = seconds * (1 - step / 11 / epochs)
+    run.append(progress_event(step, seconds_left=left))
+    assert live._tick(run) == tick
+    # The first step prepares the kernels and promises too much.
+    run.append(progress_event(0, seconds_left=5000.0))
+    assert live._tick(run) == 1.0
 
 
 @pytest.mark.parametrize("state", ["ready", "stopped", "failed", "interrupted"])
@@ -348,3 +363,221 @@ def test_the_settings_of_a_run_are_those_with_an_effect(run_in_state: Callable[.
     assert set(table.index) == {label(name) for name in FIELDS if run.config.used(name)}
     assert table[label("decay")] == "0.7"
     assert label("warmup_fraction") not in table.index
+
+
+# What is said of a run and done with it ------------------------------------------------------------------------------
+
+
+def pressed(app: Any, label: str) -> Any:
+    next(button for button in app.button if button.label == label).click().run()
+    assert not app.exception, app.exception
+    return app
+
+
+def test_a_run_is_named_starred_and_archived(run_in_state: Callable[..., Run], dashboard: Open) -> None:
+    run, other = run_in_state("finished"), run_in_state("stopped")
+    app = dashboard(PAGE, run=run.id)
+    name = next(field for field in app.text_input if field.label == "Name")
+    name.set_value("small steps")
+    pressed(app, "Keep name and note")
+    assert run.about.name == "small steps"
+    pressed(app, "Star")
+    assert run.about.starred
+    chosen = app.selectbox(key="run_choice")
+    assert any(option.startswith("★ small steps · 80.0% validation") for option in chosen.options)
+    pressed(app, "Archive")
+    assert run.about.archived
+    assert app.selectbox(key="run_choice").value == run.id, "the page stays at its run"
+    fresh = dashboard(PAGE)
+    assert [option for option in fresh.selectbox(key="run_choice").options] == [
+        option for option in fresh.selectbox(key="run_choice").options if other.id[-4:] in option
+    ]
+    fresh.toggle(key="archived_too").set_value(True).run()
+    assert len(fresh.selectbox(key="run_choice").options) == 2
+
+
+def test_a_name_with_markup_is_refused_in_a_sentence(run_in_state: Callable[..., Run], dashboard: Open) -> None:
+    run = run_in_state("finished")
+    app = dashboard(PAGE)
+    next(field for field in app.text_input if field.label == "Name").set_value("<b>")
+    pressed(app, "Keep name and note")
+    assert "may not hold '<'" in app.error[0].value.replace("\\", "")
+    assert run.about.name == ""
+
+
+def test_a_run_is_deleted_after_a_question(run_in_state: Callable[..., Run], dashboard: Open) -> None:
+    run = run_in_state("finished")
+    app = pressed(dashboard(PAGE), "Delete…")
+    assert run.path.exists()
+    pressed(app, "Delete for ever")
+    assert not run.path.exists()
+    assert "No runs yet" in texts(app)
+
+
+# Forks ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_fork_may_begin_with_any_weights_of_any_run(
+    dashboard: Open, tiny: Tiny, trained_run: Run, run_in_state: Callable[..., Run], launched: list[Run]
+) -> None:
+    shutil.copyfile(
+        trained_run.checkpoints()["last"], trained_run.checkpoints()["last"].with_name("epoch-2.safetensors")
+    )
+    shown = run_in_state("stopped")
+    app = dashboard(PAGE, run=shown.id)
+    begin = app.selectbox(key=f"beginning-{shown.id}")
+    assert begin.options[0] == "Fresh weights"
+    begin.set_value(trained_run.id).run()
+    weights = app.selectbox(key=f"weights-{trained_run.id}")
+    assert [option.split(" (")[0] for option in weights.options] == ["Best epoch", "Last step", "Epoch 2"]
+    weights.set_value("epoch-2").run()
+    change(app, epochs=4, momentum=0.7) if "momentum" in widgets(app) else change(app, epochs=4)
+    pressed(app, "Fork the run")
+    (fork,) = launched
+    assert fork.parent == (trained_run.id, "epoch-2")
+    assert app.query_params["run"] == fork.id
+    family = next(table.value for table in app.dataframe if "Begins with" in table.value)
+    assert family["Begins with"].tolist() == ["fresh weights", "its parent's epoch 2"]
+    assert family["Run"].iloc[1].endswith("(this one)")
+    assert "Epochs 2 → 4" in family["Differs from its parent in"].iloc[1]
+    trained_run.delete()
+    app = dashboard(PAGE, run=fork.id)
+    assert "is not here any more; its part of the curve is kept" in texts(app)
+
+
+# Steering ------------------------------------------------------------------------------------------------------------
+
+
+def steering(app: Any, run: Run) -> Any:
+    app.session_state[f"steer-{run.id}"] = True
+    app.run()
+    assert not app.exception, app.exception
+    return app
+
+
+def live_widgets(app: Any) -> dict[str, Any]:
+    kinds = ("slider", "select_slider", "number_input")
+    shown = [widget for kind in kinds for widget in app.get(kind) if (widget.key or "").startswith("live-")]
+    return {widget.key.rsplit("-", 1)[1]: widget for widget in shown}
+
+
+def test_what_is_in_force_is_what_the_worker_says(run_in_state: Callable[..., Run], dashboard: Open) -> None:
+    run = run_in_state("running", optimizer="sgd", momentum=0.5)
+    app = steering(dashboard(PAGE), run)
+    assert set(live_widgets(app)) == set(settings.QUICK)
+    assert live_widgets(app)["momentum"].value == 0.5
+    live_widgets(app)["momentum"].set_value(0.7).run()
+    pressed(app, "Put in force")
+    assert run.taken("change") == {"momentum": 0.7}
+    assert "Asked for; in force with the next training step." in texts(app)
+    app.run()
+    assert live_widgets(app)["momentum"].value == 0.7, "still what is asked for"
+    # The worker has the last word, and another tab may have asked for something else.
+    run.append(Changed(epoch=1.5, step=17, values={"momentum": 0.6}, before={"momentum": 0.5}))
+    app.run()
+    assert live_widgets(app)["momentum"].value == 0.6
+    assert "In force since step 17: Momentum 0.5 → 0.6." in texts(app)
+    assert "1. Epoch 1.50, step 17: Momentum 0.5 → 0.6" in texts(app)
+    assert next(button for button in app.button if button.label == "Put in force").disabled
+
+
+def test_the_learning_rate_is_scaled_along_its_schedule(run_in_state: Callable[..., Run], dashboard: Open) -> None:
+    run = run_in_state("running", learning_rate=0.02, schedule="cosine")
+    app = steering(dashboard(PAGE), run)
+    live_widgets(app)["learning_rate"].set_value(0.5).run()
+    assert "0.003 → 0.0015 now" in texts(app)
+    pressed(app, "Put in force")
+    assert run.taken("change") == {"learning_rate": 0.01}
+
+
+def test_other_settings_are_behind_a_switch(run_in_state: Callable[..., Run], dashboard: Open) -> None:
+    run = run_in_state("running")
+    app = steering(dashboard(PAGE), run)
+    assert "momentum" not in live_widgets(app), "Adam has none"
+    next(toggle for toggle in app.toggle if toggle.label == "More settings").set_value(True).run()
+    live = {name for name, field in FIELDS.items() if field.metadata["live"] and run.config.used(name)}
+    assert set(live_widgets(app)) == live
+
+
+def test_a_run_is_made_longer_and_saved(run_in_state: Callable[..., Run], dashboard: Open) -> None:
+    run = run_in_state("running")
+    app = pressed(dashboard(PAGE), "One more epoch")
+    assert run.taken("change") == {"epochs": 4}
+    pressed(app, "Train 8 epochs in all")
+    assert run.taken("change") == {"epochs": 8}
+    pressed(app, "Save now")
+    assert run.taken("save") == {}
+
+
+def test_a_long_step_is_said(run_in_state: Callable[..., Run], dashboard: Open) -> None:
+    run = run_in_state("running", batch_size=32)
+    run.append(progress_event(18, images_per_second=10.0))
+    assert "A step takes about 3 s here; a change is in force with the next one." in texts(
+        steering(dashboard(PAGE), run)
+    )
+
+
+# Learning rate and series --------------------------------------------------------------------------------------------
+
+
+def test_a_range_test_is_shown_and_its_suggestions_fill_in_the_learning_rate(
+    dashboard: Open, cache: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[dict[str, Any]] = []
+    monkeypatch.setattr(job, "start_task", lambda folder, task, cache: started.append(task))
+    app = dashboard(PAGE, recipe="single_conv")
+    assert "Start the test" not in labels(app), "it costs something while it is closed"
+    app.session_state["ranging"] = True
+    app.run()
+    assert not app.exception, app.exception
+    next(button for button in app.button if button.label == "Start the test").click().run()
+    (task,) = started
+    config = TrainConfig.from_values(task["config"])
+    assert (config.model, config.data) == ("single_conv", str(tiny.source))
+    folder, _ = job.range_task(config, cache.parent, tiny.info)
+    with folder.held():
+        write_whole(folder.path / "task.json", json.dumps(task).encode())
+        assert list(job.execute_task(folder, cache))
+    app.run()
+    assert not app.exception, app.exception
+    found = {one.name: one for one in suggestions(tried(folder.events()))}
+    uses = [label for label in labels(app) if label.startswith("Use ")]
+    assert uses == [f"Use {one.learning_rate:g} ({name})" for name, one in found.items() if one.learning_rate]
+    app.button(key="use-minimum").click().run()
+    assert not app.exception, app.exception
+    assert widgets(app)["learning_rate"].value == found["minimum"].learning_rate
+    # Another rate is no other test.
+    assert [label for label in labels(app) if label.startswith("Use ")] == uses
+
+
+def test_repeats_start_their_runs_at_once_and_show_them_together(
+    dashboard: Open, runs_root: Path, launched: list[Run], tiny: Tiny
+) -> None:
+    app = dashboard(PAGE, recipe="single_conv")
+    app.selectbox(key="series_kind").set_value("folds").run()
+    app.number_input(key="series_folds").set_value(3).run()
+    next(button for button in app.button if button.label == "Start 3 trainings").click().run()
+    assert not app.exception, app.exception
+    runs = list_runs(runs_root)
+    assert sorted(run.config.fold for run in runs) == [0, 1, 2]
+    assert {run.id for run in launched} == {run.id for run in runs}
+    metrics = {metric.label: metric.value for metric in app.metric}
+    assert metrics["Finished"] == "0 of 3"
+    assert metrics["Standard deviation"] == "–"
+    for fold, run in enumerate(launched):
+        run.append(start_event(tiny))
+        run.append(epoch_event(1, validation_accuracy=0.5 + fold / 10))
+        if fold < 2:
+            run.append(End(outcome="finished", message="Finished.", epoch=1, step=11))
+    app = dashboard(PAGE, run=launched[0].id)
+    metrics = {metric.label: metric.value for metric in app.metric}
+    assert metrics["Finished"] == "2 of 3"
+    assert metrics["Mean, last epochs"] == "55.0%"
+    assert metrics["Standard deviation"] == "7.07%"
+    table = next(frame.value for frame in app.dataframe if "which" in frame.value)
+    assert table["which"].tolist() == [0, 1, 2]
+    app = dashboard("pages/compare.py")
+    table = next(frame.value for frame in app.dataframe if "series" in frame.value)
+    assert table["series"].tolist() == ["single_conv · cross-validation with 3 folds"]
+    assert table["finished"].tolist() == ["2 of 3"]
+    assert table["last_mean"].tolist() == [pytest.approx(55)]

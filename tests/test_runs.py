@@ -18,7 +18,21 @@ import pytest
 from cifar_core import runs
 from cifar_core.config import TrainConfig
 from cifar_core.events import Boot, End, Event, Paused, Resumed, TaskProgress, Waiting, to_line
-from cifar_core.runs import ALIVE, STATES, Held, Run, RunError, WorkFolder, create_run, find_run, list_runs, write_whole
+from cifar_core.runs import (
+    ALIVE,
+    STATES,
+    About,
+    Held,
+    Run,
+    RunError,
+    WorkFolder,
+    create_run,
+    family_of,
+    find_run,
+    in_families,
+    list_runs,
+    write_whole,
+)
 from tests.conftest import ROOT, epoch_event, progress_event, start_event, tiny_config
 
 BOOT = Boot(pid=1, host="elsewhere")
@@ -381,6 +395,7 @@ def test_history_has_a_row_for_each_epoch_and_for_the_moments_between(run: Run, 
         "learning_rate": 0.003,
         "images_per_second": 1000.0,
         "whole_epoch": False,
+        "inherited": False,
     }
     assert rows[1]["validation_loss"] == 1.1
     assert rows[1]["validation_accuracy"] == 0.4
@@ -560,9 +575,11 @@ def test_looking_never_gives_a_dead_run_life_nor_keeps_a_worker_out(run: Run) ->
     for reader in readers:
         reader.start()
     try:
-        for _ in range(50):
+        turns, limit = 0, time.monotonic() + 30
+        while turns < 50 or (looks[0] <= 100 and time.monotonic() < limit):
             with run.held():
                 assert run.alive
+            turns += 1
     finally:
         over.set()
         for reader in readers:
@@ -606,3 +623,145 @@ def test_the_lock_ends_with_a_killed_process(run: Run) -> None:
 def test_a_tiny_run_can_be_made_from_its_settings(runs_root: Path, tiny: Any) -> None:
     config = tiny_config(tiny, epochs=3)
     assert create_run(config, runs_root).config == config
+
+
+# What people say of it -----------------------------------------------------------------------------------------------
+
+
+def test_a_new_run_has_no_name_and_no_star(run: Run) -> None:
+    assert run.about == About()
+
+
+def test_what_is_said_of_a_run_is_kept_and_the_rest_stays(run: Run) -> None:
+    run.describe(name="  wide, no dropout ")
+    run.describe(starred=True)
+    run.describe(archived=True, note="Only for the figure in chapter 3.")
+    assert run.about == About("wide, no dropout", "Only for the figure in chapter 3.", True, True)
+    assert Run(run.path).id == run.id, "the id stays"
+    run.describe(name="")
+    assert run.about.name == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"name": "x" * 61}, "may have 60 characters, but this one has 61"),
+        ({"note": "x" * 201}, "may have 200 characters"),
+        ({"name": "<b>bold"}, "may not hold '<'"),
+        ({"name": "a\nb"}, r"may not hold '\\n'"),
+        ({"note": "see [this](http://x)"}, r"may not hold '\['"),
+    ],
+)
+def test_names_are_short_and_hold_no_markup(run: Run, said: dict[str, str], why: str) -> None:
+    run.describe(name="before")
+    with pytest.raises(RunError, match=why):
+        run.describe(**said)
+    assert run.about == About("before")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"name": "<script>"}', '{"name": 7, "later": 1}', "null"])
+def test_a_damaged_or_newer_file_of_what_is_said_does_not_matter(run: Run, content: str) -> None:
+    (run.path / "about.json").write_text(content)
+    assert run.about in (About(), About("7"))
+    run.describe(starred=True)
+    assert run.about.starred
+
+
+def test_two_who_say_something_at_once_are_both_heard(run: Run) -> None:
+    sayings: list[dict[str, Any]] = [{"name": "n"}, {"note": "o"}, {"starred": True}, {"archived": True}]
+    threads = [threading.Thread(target=run.describe, kwargs=said) for said in sayings]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert run.about == About("n", "o", True, True)
+
+
+# Many of them --------------------------------------------------------------------------------------------------------
+
+
+def test_the_landmarks_are_all_events_but_the_old_signs_of_life(run: Run, tiny: Any) -> None:
+    reading = TaskProgress(done=1, total=9, what="Decoding images", seconds_left=None)
+    said = [BOOT, reading, reading, start_event(tiny)]
+    said += [progress_event(1), progress_event(5), epoch_event(1), progress_event(13)]
+    for event in said:
+        run.append(event)
+    assert run.landmarks() == [said[0], said[2], said[3], said[6], said[7]]
+    run.append(progress_event(14))
+    run.append(Paused())
+    assert [event.kind for event in run.landmarks()] == ["boot", "task", "start", "epoch", "progress", "paused"]
+    assert run.landmarks()[-2] == run.latest == progress_event(14, time=run.landmarks()[-2].time)
+
+
+def test_a_damaged_sign_of_life_leaves_the_one_before(run: Run, tiny: Any) -> None:
+    for event in (BOOT, start_event(tiny), progress_event(5)):
+        run.append(event)
+    with (run.path / "events.jsonl").open("ab") as file:
+        file.write(b'{"kind": "progress", "epo\n')
+    assert run.latest is None or run.latest.step == 5
+    assert run.state == "interrupted"
+
+
+def forked(root: Path, name: str, parent: str | None = None) -> Run:
+    run = create_run(TrainConfig(model="single_conv"), root)
+    run = Run(run.path.rename(root / name))
+    if parent:
+        (run.path / "parent.json").write_text(f'{{"run": "{parent}", "checkpoint": "best"}}')
+    return run
+
+
+def test_forks_are_below_their_parents_and_the_newest_family_comes_first(runs_root: Path) -> None:
+    a, b, c, d, e = (f"2026010{n}-000000-x-0000" for n in range(1, 6))
+    for name, parent in ((a, None), (b, None), (c, a), (d, b), (e, c)):
+        forked(runs_root, name, parent)
+    runs = list_runs(runs_root)
+    assert [(depth, run.id) for depth, run in in_families(runs)] == [(0, a), (1, c), (2, e), (0, b), (1, d)]
+    for name in (a, c, e):
+        assert [run.id for _, run in family_of(find_run(name, runs_root), runs)] == [a, c, e]
+    assert [run.id for _, run in family_of(find_run(b, runs_root), runs)] == [b, d]
+
+
+def test_a_fork_whose_parent_is_gone_or_says_nonsense_stands_alone(runs_root: Path) -> None:
+    a, b, c = (f"2026010{n}-000000-x-0000" for n in range(1, 4))
+    forked(runs_root, a, c)
+    forked(runs_root, b, "20200101-000000-x-0000")
+    forked(runs_root, c, a)
+    assert [(depth, run.id) for depth, run in in_families(list_runs(runs_root))] == [(0, a), (1, c), (0, b)]
+
+
+def test_disk_use_is_told_by_what_it_is_for_and_can_be_freed(run: Run) -> None:
+    run.describe(name="x")
+    records = run.disk_use().records
+    for path, size in (
+        ("checkpoints/best.safetensors", 1000),
+        ("checkpoints/last.safetensors", 2000),
+        ("checkpoints/epoch-3.safetensors", 400),
+        ("tasks/evaluate-1/evaluation.npz", 30),
+        ("tasks/map-1/map.npz", 7),
+    ):
+        (run.path / path).parent.mkdir(parents=True, exist_ok=True)
+        (run.path / path).write_bytes(b"x" * size)
+    use = run.disk_use()
+    assert (use.weights, use.kept, use.results, use.records) == (3000, 400, 37, records)
+    assert use.total == 3437 + records
+    with WorkFolder(run.path / "tasks" / "map-1").held():
+        run.free(results=True)
+    assert run.disk_use().results == 7, "what is being made stays"
+    run.free(results=True, kept=True)
+    assert (run.disk_use().results, run.disk_use().kept, run.disk_use().weights) == (0, 0, 3000)
+
+
+def test_three_hundred_runs_are_looked_at_in_under_a_second(runs_root: Path, tiny: Any) -> None:
+    """Each with as many signs of life as a long run has."""
+    first = create_run(tiny_config(tiny, epochs=3), runs_root)
+    words = [BOOT, start_event(tiny), *(progress_event(n % 33) for n in range(2000))]
+    words += [epoch_event(1), epoch_event(2), epoch_event(3), end("finished")]
+    (first.path / "events.jsonl").write_text("".join(map(to_line, words)))
+    for number in range(299):
+        shutil.copytree(first.path, runs_root / f"20260101-{number:06}-x-0000")
+    began = time.process_time()
+    facts = [(run.state, run.best, run.latest, run.settings, run.about, run.parent) for run in list_runs(runs_root)]
+    spent = time.process_time() - began
+    assert len(facts) == 300
+    assert all(fact[0] == "finished" and fact[1].validation_accuracy == 0.8 for fact in facts if fact[1])
+    assert spent < 1

@@ -22,7 +22,7 @@ from torch.optim.lr_scheduler import (
 )
 
 from cifar_core.config import FIELDS, TrainConfig
-from cifar_core.schedules import ONE_CYCLE_END, ONE_CYCLE_START, learning_rate, planned
+from cifar_core.schedules import ONE_CYCLE_END, ONE_CYCLE_START, learning_rate, planned, unforeseen
 
 SCHEDULES = FIELDS["schedule"].metadata["choices"]
 LENGTHS = [(1, 7), (3, 1), (5, 11), (40, 3)]
@@ -207,3 +207,24 @@ def test_the_plan_goes_from_the_first_to_the_last_step(schedule: str, epochs: in
 
 def test_the_plan_of_a_plateau_is_that_nothing_happens() -> None:
     assert {rate for _, rate in planned(TrainConfig(schedule="plateau", learning_rate=0.3), 9)} == {0.3}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (
+            {"schedule": "plateau", "patience": 1, "gamma": 0.5},
+            ["more than 1 epoch, the learning rate is multiplied"],
+        ),
+        ({"schedule": "cosine", "stop_patience": 4}, ["better for 4 epochs; the learning rate has then not come down"]),
+        ({"schedule": "constant", "stop_patience": 4}, ["better for 4 epochs."]),
+        ({"schedule": "step", "warmup_epochs": 10.0, "epochs": 10}, ["The warm-up lasts as long as the training"]),
+        ({"schedule": "one_cycle", "warmup_epochs": 10.0, "epochs": 10}, []),
+        ({"schedule": "linear"}, []),
+    ],
+)
+def test_what_a_plan_cannot_foresee_is_said(settings, words):
+    said = unforeseen(TrainConfig(**settings))
+    assert len(said) == len(words)
+    for sentence, part in zip(said, words, strict=True):
+        assert part in sentence

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from cifar_core import job
-from cifar_core.events import Changed, End, Epoch, Event, Progress, Refused
+from cifar_core.events import End, Epoch, Event, Progress, Refused
 from cifar_core.networks import load_tensors
-from cifar_core.runs import Run, RunError, create_run, kept_epochs
+from cifar_core.runs import Run, RunError, create_run, kept_epochs, repeat_run
 from tests.conftest import Tiny, tiny_config, work
 
 
@@ -74,8 +74,7 @@ def test_a_change_alters_the_weights(changed_run: Run, make_run: Callable[..., R
 
 
 def test_a_run_with_its_changes_is_repeated_bit_for_bit(tiny: Tiny, changed_run: Run) -> None:
-    again = create_run(changed_run.config, changed_run.path.parent, changed_run.changes)
-    work(again, tiny.cache)
+    again = work(repeat_run(changed_run, changed_run.path.parent), tiny.cache)
     assert same(weights(again), weights(changed_run))
     assert [(c.step, c.values) for c in again.changes] == [(c.step, c.values) for c in changed_run.changes]
     assert [e.validation_loss for e in again.epochs] == [e.validation_loss for e in changed_run.epochs]
@@ -185,7 +184,7 @@ def test_a_fork_of_weights_that_were_kept_goes_on_from_them(tiny: Tiny, runs_roo
     with pytest.raises(RunError, match=r"epochs must be above the 4 that the parent's weights have seen, but is 4\."):
         create_run(tiny_config(tiny, epochs=4), runs_root, parent=fork, checkpoint="last")
     whole.checkpoints()["epoch-1"].write_bytes(b"")
-    with pytest.raises(RunError, match=r"The epoch-1 checkpoint of run \S+ is damaged; fork from another one\."):
+    with pytest.raises(RunError, match=r"epoch-1 checkpoint of run \S+, which is damaged or"):
         create_run(tiny_config(tiny, epochs=4), runs_root, parent=whole, checkpoint="epoch-1")
 
 
@@ -252,6 +251,56 @@ def test_a_fork_that_is_interrupted_goes_on(tiny: Tiny, trained_run: Run, often:
     assert same(weights(cut), weights(whole))
 
 
+def test_a_fork_of_a_fork_counts_the_epochs_of_all_its_ancestors(tiny: Tiny, trained_run: Run) -> None:
+    root = trained_run.path.parent
+    child = work(create_run(tiny_config(tiny, epochs=3), root, parent=trained_run), tiny.cache)
+    with pytest.raises(RunError, match="epochs must be above the 3"):
+        create_run(tiny_config(tiny, epochs=3), root, parent=child)
+    grandchild = work(create_run(tiny_config(tiny, epochs=4), root, parent=child, checkpoint="best"), tiny.cache)
+    rows = [row for row in grandchild.history() if row["whole_epoch"]]
+    assert [(row["epoch"], row["inherited"]) for row in rows] == [(1, True), (2, True), (3, True), (4, False)]
+
+
+def test_a_fork_keeps_its_curve_when_its_parent_is_deleted_or_goes_on(tiny: Tiny, trained_run: Run) -> None:
+    child = work(create_run(tiny_config(tiny, epochs=3), trained_run.path.parent, parent=trained_run), tiny.cache)
+    before = child.history()
+    assert [row["inherited"] for row in before if row["whole_epoch"]] == [True, True, False]
+    trained_run.request("change", {"epochs": 4})
+    work(trained_run, tiny.cache)
+    assert child.history() == before
+    trained_run.delete()
+    assert child.history() == before
+    assert child.state == "finished"
+    assert child.parent == (trained_run.id, "last")
+
+
+def test_a_fork_is_repeated_exactly_even_without_its_parent(tiny: Tiny, trained_run: Run, often: None) -> None:
+    root = trained_run.path.parent
+    child = create_run(tiny_config(tiny, epochs=4), root, parent=trained_run)
+    for _ in steered(child, tiny.cache, {10: {"dropout": 0.2}}):
+        pass
+    assert child.changes
+    trained_run.delete()
+    again = work(repeat_run(child, root), tiny.cache)
+    assert same(weights(again), weights(child))
+    assert again.parent == child.parent
+    assert [row["validation_loss"] for row in again.history() if row["whole_epoch"]] == [
+        row["validation_loss"] for row in child.history() if row["whole_epoch"]
+    ]
+
+
+def test_a_change_in_the_last_validation_still_counts(tiny: Tiny, runs_root: Path, often: None) -> None:
+    """An epoch more, asked for when the last training step is done already."""
+    run = create_run(tiny_config(tiny, epochs=1), runs_root)
+    with run.held():
+        for event in job.execute(run, tiny.cache):
+            if isinstance(event, Epoch) and event.epoch == 1:
+                run.request("change", {"epochs": 2})
+    assert [epoch.epoch for epoch in run.epochs] == [1, 2]
+    again = work(repeat_run(run, runs_root), tiny.cache)
+    assert same(weights(again), weights(run))
+
+
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
@@ -269,11 +318,75 @@ def test_a_fork_that_cannot_be_is_refused_and_leaves_nothing(
     assert sorted(trained_run.path.parent.iterdir()) == there
 
 
-def test_a_change_is_a_marked_line_on_the_curve() -> None:
+@pytest.mark.parametrize("strength", [0.0, 0.5, 1.0, 2.0])
+def test_the_strength_of_augmentation_scales_what_is_done_and_is_repeated(
+    tiny: Tiny, runs_root: Path, often: None, strength: float
+) -> None:
+    """A run at some strength is, bit for bit, one with the scaled amounts at strength 1."""
+    amounts = {"flip": 0.2, "crop_padding": 3, "rotation": 10.0, "cutout": 5, "mixup": 0.4}
+    scaled = {name: value * strength for name, value in amounts.items()}
+    scaled |= {"crop_padding": int(3 * strength + 0.5), "cutout": int(5 * strength + 0.5)}
+    by_strength = work(create_run(tiny_config(tiny, **amounts, augmentation_strength=strength), runs_root), tiny.cache)
+    by_amounts = work(create_run(tiny_config(tiny, **scaled), runs_root), tiny.cache)
+    assert same(weights(by_strength), weights(by_amounts))
+
+
+def test_the_strength_can_be_changed_while_it_trains(tiny: Tiny, runs_root: Path, often: None) -> None:
+    run = create_run(tiny_config(tiny, epochs=2, crop_padding=4), runs_root)
+    for _ in steered(run, tiny.cache, {8: {"augmentation_strength": 0.0}}):
+        pass
+    assert [change.values for change in run.changes] == [{"augmentation_strength": 0.0}]
+    again = work(repeat_run(run, runs_root), tiny.cache)
+    assert same(weights(again), weights(run))
+
+
+def row(epoch: float, whole: bool = True, inherited: bool = False) -> dict[str, Any]:
+    values = {"train_loss": 1.0, "validation_loss": 2.0 if whole else None}
+    return {"epoch": epoch, **values, "whole_epoch": whole, "inherited": inherited}
+
+
+def test_changes_are_numbered_marks_on_the_curve_even_at_one_moment() -> None:
     from pages.ui import charts
 
-    row = {"epoch": 1.0, "train_loss": 1.0, "validation_loss": 2.0, "whole_epoch": True}
-    frame = charts.learning_curves([row], "loss", {0.5: "dropout 0 → 0.3"})
-    marks = frame[frame["series"] == charts.CHANGE]
-    assert marks[["epoch", "note"]].to_numpy().tolist() == [[0.5, "dropout 0 → 0.3"]]
-    assert Changed.kind == "changed"
+    frame = charts.learning_curves([row(1.0)], "loss", [(0.5, "dropout 0 → 0.3"), (0.5, "flip 0 → 1")])
+    marks = frame[frame["series"] == charts.MARK]
+    assert marks[["epoch", "note", "label"]].to_numpy().tolist() == [
+        [0.5, "dropout 0 → 0.3", "1: dropout 0 → 0.3"],
+        [0.5, "flip 0 → 1", "2: flip 0 → 1"],
+    ]
+    assert len(set(marks["lane"])) == 2
+
+
+@pytest.mark.parametrize("count", [1, 3, 12, 60])
+@pytest.mark.parametrize("last", [1.0, 30.0])
+def test_texts_of_marks_never_lie_on_each_other(count: int, last: float) -> None:
+    """On a chart of 300 pixels and on wider ones; where there is no room, a number or nothing."""
+    from pages.ui import charts
+
+    marks = [(last * (0.1 + 0.8 * k / count), f"learning rate {k} → {k + 1}") for k in range(count)]
+    frame = charts.learning_curves([row(last)], "loss", marks)
+    told = frame[frame["series"] == charts.MARK]
+    assert all(
+        label in (f"{k}: {note}", str(k), "")
+        for k, (label, (_, note)) in enumerate(zip(told["label"], marks, strict=True), 1)
+    )
+    assert count > 3 or all(told["label"])
+    for width in (300, 500, 900):
+        boxes = []
+        for epoch, label, lane in told[["epoch", "label", "lane"]].itertuples(index=False):
+            place, long = width * epoch / last, min(6 * len(label), width / 2)
+            left = place - long if place > charts.SWITCH * width else place
+            boxes.append((lane, left, left + long))
+        boxes = [box for box in boxes if box[1] < box[2]]
+        pairs = [(a, b) for i, a in enumerate(boxes) for b in boxes[:i] if a[0] == b[0]]
+        assert not [1 for a, b in pairs if a[1] < b[2] and b[1] < a[2]]
+
+
+def test_a_forks_curve_begins_on_its_parents_and_tells_them_apart() -> None:
+    from pages.ui import charts
+
+    history = [row(0.5, False, True), row(1.0, True, True), row(1.5, False), row(2.0)]
+    frame = charts.learning_curves(history, "loss")
+    validation = frame[frame["series"] == charts.SERIES["validation"]]
+    assert validation[["epoch", "part"]].to_numpy().tolist() == [[1.0, "parent"], [1.0, "own"], [2.0, "own"]]
+    assert frame[frame["series"] == charts.PARENT]["label"].tolist() == ["parent"]

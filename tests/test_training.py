@@ -21,13 +21,13 @@ from cifar_core import training
 from cifar_core.compute import choose
 from cifar_core.config import FIELDS, TrainConfig
 from cifar_core.datasets import DataInfo, DataSet, Split, open_cached
-from cifar_core.events import Epoch, Inspected, Progress
+from cifar_core.events import Changed, Epoch, Inspected, Progress
 from cifar_core.models import Classifier, create
 from cifar_core.networks import load_network, load_tensors, save_tensors
 from cifar_core.runs import Run
 from cifar_core.schedules import learning_rate
-from cifar_core.training import Diverged, Training, material
-from cifar_core.transforms import Augmentation, augment, generator_for, mix
+from cifar_core.training import Diverged, TooLarge, Training, material
+from cifar_core.transforms import Augmentation, augment, generator_for, mix, normalise
 from tests.conftest import CLASSES, Tiny
 
 CPU = choose("cpu", "float32")
@@ -108,11 +108,11 @@ def settings(**changes: Any) -> TrainConfig:
     return TrainConfig.from_values({**values, **changes})
 
 
-def begin(config: TrainConfig, data: DataSet, weights: int = 0) -> Training:
+def begin(config: TrainConfig, data: DataSet, weights: int = 0, planned: Any = None) -> Training:
     """A training that has not begun; the initial weights are drawn with their own seed."""
     torch.manual_seed(weights)
     model = create(config.model, len(data.info.classes), width=config.width, dropout=config.dropout)
-    return Training(config, model, material(config, data, CPU.device), CPU)
+    return Training(config, model, material(config, data, CPU.device), CPU, planned)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -682,7 +682,7 @@ def test_divergence_is_said_with_advice(data: DataSet) -> None:
     with pytest.raises(
         Diverged,
         match=r"^The training loss stopped being a number in epoch \d+: the steps are too large\. "
-        r"Try a learning rate below 10\.$",
+        r"Try a learning rate below 10 or a clip norm of 1\.$",
     ):
         for _ in ours.events():
             pass
@@ -693,15 +693,113 @@ def test_divergence_in_the_very_last_step_is_said_too(data: DataSet) -> None:
     ours = begin(settings(epochs=1), data)
     learn = ours._learn
 
-    def stumble(batch: Tensor, labels: Tensor) -> None:
-        learn(batch, labels)
+    def stumble(*step: Any) -> None:
+        learn(*step)
         if ours.step == ours.steps_per_epoch - 1:
             with torch.no_grad():
                 ours.model.head.weight.fill_(math.nan)
 
     ours._learn = stumble  # type: ignore[method-assign]
-    with pytest.raises(Diverged, match=r"^The validation loss is not a number after epoch 1: .* below 0\.05\.$"):
+    with pytest.raises(Diverged, match=r"^The validation loss is not a number after epoch 1: .* below 0\.05 or a clip"):
         list(ours.events())
+
+
+# Too little memory ---------------------------------------------------------------------------------------------------
+
+
+def with_room_for(count: int, ours: Training, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the forward pass of more images than this fail as it does on a device without memory."""
+    forward = type(ours.model).forward
+
+    def narrow(self: Classifier, images: Tensor) -> Tensor:
+        logits = forward(self, images)  # Fails late, with the running statistics of batch norm already updated.
+        if self.training and len(images) > count:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB.")
+        return logits
+
+    monkeypatch.setattr(type(ours.model), "forward", narrow)
+
+
+PLAIN = {"model": "three_conv", "dropout": 0.0, "width": 0.25, "epochs": 1}
+
+
+def test_gradients_of_parts_add_up_to_that_of_the_batch(data: DataSet) -> None:
+    """For a network without batch norm and dropout, to rounding."""
+    gradients = []
+    for at_once in (0, 32, 31, 10, 7, 1):
+        ours = begin(settings(**PLAIN, images_at_once=at_once, mixup=0.4), data)
+        batch = normalise(ours.images.train_images[:32], ours.images.mean, ours.images.std)
+        mixed = mix(batch, ours.images.train_labels[:32], 0.4, 0.0, generator_for(1, 2))
+        loss, hits = ours._gradients(mixed.images, mixed, seed=0)
+        gradients.append([loss, hits, *(parameter.grad for parameter in ours.model.parameters())])
+    for other in gradients[1:]:
+        for tensor, whole in zip(other, gradients[0], strict=True):
+            torch.testing.assert_close(tensor, whole, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["guide_cnn_optimised", "three_conv"])
+def test_without_memory_for_a_batch_it_is_computed_in_parts_and_so_it_is_repeated(
+    data: DataSet, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    config = settings(model=name, width=0.25, epochs=1)
+    ours = begin(config, data)
+    with monkeypatch.context() as patch:
+        with_room_for(9, ours, patch)
+        changes = [event for event in ours.events() if isinstance(event, Changed)]
+    (change,) = changes
+    assert (change.step, change.values, change.before) == (0, {"images_at_once": 8}, {"images_at_once": 0})
+    normed = name == "guide_cnn_optimised"
+    assert change.reason == (
+        "There was not enough memory for 16 images at once, so from now on 8 are computed together and their gradients "
+        "added up to the same step" + ("; batch norm sees only 8 images at a time." if normed else ".")
+    )
+    again = begin(config, data, planned={0: change.values})
+    list(again.events())
+    assert same(weights_of(ours), weights_of(again)), "with room for all it does in the same parts what was done then"
+
+
+def test_memory_that_becomes_too_little_halves_what_is_computed_from_that_step_on(
+    data: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = begin(settings(epochs=1), data)
+    monkeypatch.setattr(training, "PROGRESS_SECONDS", 0.0)
+    changes = []
+    for event in ours.events():
+        if isinstance(event, Progress) and event.step == 2:
+            with_room_for(16, ours, monkeypatch)
+        if isinstance(event, Changed):
+            changes.append((event.step, event.values))
+            assert ours.step == 3, "what is kept at this moment has the step behind it"
+    assert changes == [(2, {"images_at_once": 16})]
+
+
+def test_where_not_even_the_smallest_part_fits_it_is_said(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    for changes, fewest in (({}, "2 images"), (PLAIN, "1 image")):
+        ours = begin(settings(**changes), data)
+        with monkeypatch.context() as patch:
+            with_room_for(0, ours, patch)
+            with pytest.raises(TooLarge, match=rf"^There is not enough memory, even for {fewest} at once; choose"):
+                list(ours.events())
+
+
+def test_other_errors_are_not_taken_for_too_little_memory(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = begin(settings(), data)
+
+    def fail(self: Classifier, images: Tensor) -> Tensor:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(type(ours.model), "forward", fail)
+    with pytest.raises(RuntimeError, match="mat1"):
+        list(ours.events())
+
+
+def test_no_part_has_a_single_image_unless_all_have() -> None:
+    for count in range(2, 70):
+        for at_once in range(1, 40):
+            sizes = training.part_sizes(count, at_once)
+            assert sum(sizes) == count
+            assert max(sizes) <= at_once + 1
+            assert min(sizes) > 1 or at_once == 1
 
 
 # Repeating itself ----------------------------------------------------------------------------------------------------

@@ -166,7 +166,14 @@ def choose_run(needs_weights: bool = False) -> Run | None:
         needs_weights: Offer only runs that have a checkpoint.
     """
     everything = list_runs(place().runs)
-    runs = {run.id: run for run in everything if not needs_weights or run.checkpoints()}
+    archived = {run.id for run in everything if run.about.archived}
+    asked = st.query_params.get("run"), st.session_state.get("run_choice")
+    with_archive = bool(archived) and (
+        st.session_state.get("archived_too") or archived.issuperset(run.id for run in everything)
+    )
+    # A link to an archived run opens it all the same.
+    shown = [run for run in everything if with_archive or run.id not in archived or run.id in asked]
+    runs = {run.id: run for run in shown if not needs_weights or run.checkpoints()}
     if not runs:
         with st.container(border=True):
             if everything:
@@ -181,7 +188,10 @@ def choose_run(needs_weights: bool = False) -> Run | None:
         return None
     without = {run.id: "This run has no weights yet" for run in everything if run.id not in runs}
     key = remembered("run", list(runs), next(iter(runs)), without)
-    st.selectbox("Run", list(runs), key=key, format_func=lambda name: charts.run_label(runs[name]), width=640)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.selectbox("Run", list(runs), key=key, format_func=lambda name: charts.run_label(runs[name]), width=640)
+        if archived:
+            st.toggle("Archived too", key="archived_too")
     chosen = runs[st.session_state[key]]
     remember("run", chosen.id)
     return chosen

@@ -15,8 +15,9 @@ from cifar_core.runs import RunError, find_run, list_runs
 from pages import ui
 from pages.ui import batches, charts, images
 
-OF_A_TRAINING = ("mixup", "cutmix", "early_size", "early_share")
-"""What mixes the images of a batch, or holds for a part of a training: it has no part in what is done to one image."""
+OF_A_TRAINING = ("augmentation_strength", "mixup", "cutmix", "early_size", "early_share")
+"""What scales the others, mixes the images of a batch, or holds for a part of a training: it has no part in what is
+done to one image."""
 
 TRANSFORMS = tuple(
     name for name, field in FIELDS.items() if field.metadata["group"] == "Augmentation" and name not in OF_A_TRAINING

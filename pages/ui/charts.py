@@ -10,7 +10,7 @@ import base64
 import html
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from cifar_core.events import Tried
 from cifar_core.runs import Run, RunError
+from cifar_core.suggestions import RULES, Suggestion
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -83,17 +85,19 @@ def brief(name: str, length: int = 24) -> str:
 
 
 def run_name(run: Run) -> str:
-    """What a run is called everywhere: its model, when it began and what its id ends with; never changes."""
+    """What a run is called everywhere: its own name or its model and when it began, and what its id ends with."""
     day, clock, model, tail = run.id.split("-", 3)
-    return f"{model} · {_when(day, clock)} · {tail}"
+    name = run.about.name
+    return f"{name} · {tail}" if name else f"{model} · {_when(day, clock)} · {tail}"
 
 
 def run_label(run: Run) -> str:
-    """The name of a run with its best accuracy, to choose it by."""
+    """The name of a run with its best accuracy, to choose it by; starred ones with a star."""
     day, clock, model, tail = run.id.split("-", 3)
-    best = run.best
+    about, best = run.about, run.best
     accuracy = f" · {best.validation_accuracy:.1%} validation" if best else ""
-    return f"{model}{accuracy} · {_when(day, clock)} · {tail}"
+    star, archived = "★ " if about.starred else "", " · archived" if about.archived else ""
+    return f"{star}{about.name or model}{accuracy} · {_when(day, clock)} · {tail}{archived}"
 
 
 def _when(day: str, clock: str) -> str:
@@ -242,57 +246,128 @@ def channel_histograms(histograms: NDArray[np.int64]) -> Figure:
     return figure
 
 
-def run_table(runs: Sequence[Run]) -> pd.DataFrame:
-    """A row a run: when it began, what it is, how far and how good."""
+def indented(depth: int, run: Run) -> str:
+    """The name of a run in a list in which forks stand below their parents."""
+    return "\u2003" * (depth - 1) + ("↳ " if depth else "") + run_name(run)
+
+
+def said(value: Any) -> str:
+    """The value of a setting as people write it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def run_table(runs: Sequence[tuple[int, Run]]) -> pd.DataFrame:
+    """A row a run: what it is, how far and how good, and what it takes.
+
+    Args:
+        runs: Each with its depth in the tree of forks, as `in_families` gives them.
+    """
     rows = []
-    for run in runs:
-        best, latest, start = run.best, run.latest, run.start
+    for depth, run in runs:
+        best, latest, start, about = run.best, run.latest, run.start, run.about
         try:
             config = run.settings
         except RunError:
             config = None
         rows.append(
             {
-                "Run": run_name(run),
-                "State": run.state,
-                "Model": config.model if config else "unreadable",
+                "Starred": "★" if about.starred else "",
+                "Run": indented(depth, run),
+                "State": run.state + (", archived" if about.archived else ""),
                 "Best validation accuracy": best.validation_accuracy if best else None,
                 "Best epoch": best.epoch if best else None,
                 "Epochs": f"{latest.epoch if latest else 0:.3g} of {config.epochs if config else '?'}",
+                "Model": config.model if config else "unreadable",
                 "Data": start.data_name if start else "–",
+                "Disk (MB)": run.disk_use().total / 1e6,
+                "Note": about.note,
             }
         )
     return pd.DataFrame(rows)
 
 
-CHANGE = "changed by hand"
+def matches(run: Run, wanted: str) -> bool:
+    """Whether all words are in what a table says of a run."""
+    start, about = run.start, run.about
+    text = " ".join((run.id, run_name(run), about.note, run.state, start.data_name if start else "")).lower()
+    return all(word in text for word in wanted.lower().split())
+
+
+MARK, PARENT = "mark", "parent"
 
 SERIES = {"training, now": "Training (live)", "training": "Training (epoch)", "validation": "Validation"}
 """Names of the three lines of a learning curve: noisy moments, epoch means, and the held-out images."""
 
+LANES = 6
+"""Lines of text at the top of a curve for what its marks say."""
+
+_NARROW, _SIGN = 300.0, 6.2
+"""Pixels: width of a chart on a phone, for which the lanes are chosen, and mean width of a letter of a label."""
+
 
 def learning_curves(
-    history: Sequence[dict[str, Any]], figure: str, changes: Mapping[float, str] | None = None
+    history: Sequence[dict[str, Any]], figure: str, marks: Sequence[tuple[float, str]] = ()
 ) -> pd.DataFrame:
     """The history of a run as the rows of a curve chart.
 
     Args:
         history: What `Run.history` gives.
         figure: "loss" or "accuracy".
-        changes: What was changed by hand, by the epoch at which it was.
+        marks: Epochs at which something happened, in order, and what; numbered from 1.
 
     Returns:
-        Columns `epoch`, `value`, `series`, `note`; at most about `MOST_POINTS` rows, whole epochs never left out.
+        Columns `epoch`, `value`, `series`; `part` ("own" or "parent"); for marks `note`, `label` and `lane`. At most
+        about `MOST_POINTS` rows, whole epochs never left out.
     """
-    moments = [row for row in history if not row["whole_epoch"]]
-    wholes = [row for row in history if row["whole_epoch"]]
-    moments = thinned(moments, MOST_POINTS)
-    rows = [(row["epoch"], row[f"train_{figure}"], SERIES["training, now"]) for row in moments]
-    rows += [(row["epoch"], row[f"train_{figure}"], SERIES["training"]) for row in wholes]
-    rows += [(row["epoch"], row[f"validation_{figure}"], SERIES["validation"]) for row in wholes]
-    frame = pd.DataFrame(rows, columns=["epoch", "value", "series"]).dropna()
-    marks = pd.DataFrame(list((changes or {}).items()), columns=["epoch", "note"]).assign(series=CHANGE)
-    return pd.concat([frame.assign(note=""), marks]) if len(marks) else frame.assign(note="")
+    rows = []
+    for part in ("parent", "own"):
+        of_part = [row for row in history if row.get("inherited", False) == (part == "parent")]
+        wholes = [row for row in of_part if row["whole_epoch"]]
+        if part == "own":
+            # A fork's lines begin where its parent's end.
+            wholes = [row for row in history if row["whole_epoch"] and row.get("inherited")][-1:] + wholes
+        moments = thinned([row for row in of_part if not row["whole_epoch"]], MOST_POINTS)
+        rows += [(row["epoch"], row[f"train_{figure}"], SERIES["training, now"], part) for row in moments]
+        rows += [(row["epoch"], row[f"train_{figure}"], SERIES["training"], part) for row in wholes]
+        rows += [(row["epoch"], row[f"validation_{figure}"], SERIES["validation"], part) for row in wholes]
+    frame = pd.DataFrame(rows, columns=["epoch", "value", "series", "part"]).dropna()
+    last = max((row["epoch"] for row in history), default=0.0)
+    told = pd.DataFrame(
+        [(epoch, MARK, note, *place) for (epoch, note), place in zip(marks, _lanes(marks, last), strict=True)],
+        columns=["epoch", "series", "note", "label", "lane"],
+    )
+    if any(row.get("inherited") for row in history):
+        told.loc[len(told)] = [min(row["epoch"] for row in history), PARENT, "", "parent", 0]
+    return pd.concat([frame, told]) if len(told) else frame.assign(note="", label="", lane=0)
+
+
+def _lanes(marks: Sequence[tuple[float, str]], last: float) -> list[tuple[str, int]]:
+    """For each mark what is written beside it, and in which line: on no chart does one text lie on another.
+
+    A text is at most half as wide as the chart and stands to the right of its mark, in the chart's right part to the
+    left; where all lines but the last are taken it is the mark's number alone, or nothing where there is no room.
+    """
+    ends: list[list[tuple[float, float]]] = [[] for _ in range(LANES)]
+    placed = []
+    for number, (epoch, note) in enumerate(marks, 1):
+        place = _NARROW * epoch / max(last, epoch, 1e-9)
+        for text, lanes in ((f"{number}: {note}", range(LANES - 1)), (str(number), [LANES - 1])):
+            width = min(len(text) * _SIGN, _NARROW / 2) + 6
+            begin, end = (place - width, place) if place > SWITCH * _NARROW else (place, place + width)
+            lane = next((k for k in lanes if all(end <= a or begin >= b for a, b in ends[k])), None)
+            if lane is not None:
+                ends[lane].append((begin, end))
+                placed.append((text, lane))
+                break
+        else:
+            placed.append(("", LANES - 1))
+    return placed
+
+
+SWITCH = 0.55
+"""From this share of a chart's width on, texts stand to the left of their marks."""
 
 
 def thinned(rows: Sequence[Any], most: int) -> Sequence[Any]:
@@ -301,7 +376,9 @@ def thinned(rows: Sequence[Any], most: int) -> Sequence[Any]:
     return [row for i, row in enumerate(rows) if (len(rows) - 1 - i) % stride == 0]
 
 
-def _curve_spec(title: str, value_format: str) -> dict[str, Any]:
+def _curve_spec(title: str, value_format: str, rising: bool) -> dict[str, Any]:
+    # What marks say stands where the curves do not go in the end: below a rising one.
+    edge, far, inwards = ("height", 0, -1) if rising else (0, "height", 1)
     names = list(SERIES.values())
     by_series = {"field": "series", "type": "nominal", "title": None}
     encoding = {
@@ -339,42 +416,67 @@ def _curve_spec(title: str, value_format: str) -> dict[str, Any]:
         ],
     }
     # A line over the whole height, in neither of the curves' colours.
-    mark: dict[str, Any] = {"y": {"value": 0}, "color": {"value": "#888888"}, "strokeDash": {"value": [2, 2]}}
-    live = f"datum.series === {names[0]!r}"
+    mark: dict[str, Any] = {"y": {"value": edge}, "color": {"value": "#808080"}, "strokeDash": {"value": [2, 2]}}
+    written: dict[str, Any] = {"type": "text", "fontSize": 11, "aria": False}
+    live, own = f"datum.series === {names[0]!r}", "datum.part === 'own'"
+    curve = f"({' || '.join(f'datum.series === {name!r}' for name in names[1:])})"
+    right = f"scale('x', datum.epoch) > {SWITCH} * width"
     return {
         "height": 330,
         "encoding": encoding,
         "layer": [
             {
-                "transform": [{"filter": live}],
+                "transform": [{"filter": f"{live} && {own}"}],
                 "mark": {"type": "line", "strokeWidth": 1},
                 "params": [{"name": "zoom", "select": "interval", "bind": "scales"}],
             },
             # A first epoch is a single point, which a line alone would not show.
             {
-                "transform": [{"filter": f"!({live}) && datum.series !== {CHANGE!r}"}],
+                "transform": [{"filter": f"{curve} && {own}"}],
                 "mark": {"type": "line", "strokeWidth": 2.5, "point": {"size": 40, "filled": True}},
             },
+            # What a fork has from its parent is dotted, whatever its line is.
             {
-                "transform": [{"filter": f"datum.series === {CHANGE!r}"}],
+                "transform": [{"filter": f"({live} || {curve}) && !({own})"}],
+                "mark": {"type": "line", "strokeWidth": 1.5, "opacity": 0.75},
+                "encoding": {"strokeDash": {"value": [1.5, 3]}, "detail": {"field": "series"}},
+            },
+            {
+                "transform": [{"filter": f"datum.series === {MARK!r}"}],
                 "mark": {"type": "rule", "strokeWidth": 1.5, "strokeDash": [2, 2]},
                 "encoding": {
                     **mark,
-                    "y2": {"value": "height"},
-                    "tooltip": {"field": "note", "title": "Changed by hand"},
+                    # From its own text on, so that it crosses none above.
+                    "y": {"value": {"expr": f"{edge} + {inwards * 14} * datum.lane"}},
+                    "y2": {"value": far},
+                    "tooltip": [
+                        {"field": "note", "title": "What happened"},
+                        {"field": "epoch", "type": "quantitative", "format": ".2f", "title": "Epoch"},
+                    ],
                 },
             },
             {
-                "transform": [{"filter": f"datum.series === {CHANGE!r}"}],
-                "mark": {"type": "text", "align": "left", "baseline": "top", "dx": 4, "dy": 2, "limit": 160},
-                "encoding": {**mark, "text": {"field": "note"}},
+                "transform": [{"filter": f"datum.series === {MARK!r}"}],
+                "mark": {
+                    **written,
+                    "align": {"expr": f"{right} ? 'right' : 'left'"},
+                    "dx": {"expr": f"{right} ? -4 : 4"},
+                    "dy": {"expr": f"{inwards} * (8 + 14 * datum.lane)"},
+                    "limit": {"expr": "width / 2"},
+                },
+                "encoding": {**mark, "text": {"field": "label"}, "tooltip": {"field": "note"}},
+            },
+            {
+                "transform": [{"filter": f"datum.series === {PARENT!r}"}],
+                "mark": {**written, "align": "left", "dx": 4, "dy": inwards * -10, "fontStyle": "italic"},
+                "encoding": {**mark, "y": {"value": far}, "text": {"field": "label"}, "tooltip": {"value": None}},
             },
         ],
     }
 
 
-LOSS_CURVES = _curve_spec("Loss (cross-entropy)", ".2f")
-ACCURACY_CURVES = _curve_spec("Accuracy", ".1%")
+LOSS_CURVES = _curve_spec("Loss (cross-entropy)", ".2f", rising=False)
+ACCURACY_CURVES = _curve_spec("Accuracy", ".1%", rising=True)
 
 SCHEDULE_CURVE: dict[str, Any] = {
     "height": 120,
@@ -388,6 +490,83 @@ SCHEDULE_CURVE: dict[str, Any] = {
         ],
     },
 }
+
+
+EACH_STEP, SMOOTHED = "each step", "smoothed"
+
+
+def range_curve(points: Sequence[Tried], found: Sequence[Suggestion]) -> pd.DataFrame:
+    """The points of a range test and the rates suggested, as the rows of `RANGE_CURVE`.
+
+    Returns:
+        Columns `learning rate`, `loss`, `what`: one of the two curves, or the name of a suggestion. Losses far above
+        the first ones are left out, beside which the fall would be flat.
+    """
+    smoothed = [point.smoothed for point in points]
+    lowest, first = min(smoothed), max(smoothed[: len(smoothed) // 10 + 1])
+    highest = first + max(0.6 * (first - lowest), 0.1 * first)
+    rows = [(point.learning_rate, point.loss, EACH_STEP) for point in points]
+    rows += [(point.learning_rate, point.smoothed, SMOOTHED) for point in points]
+    rows = [row for row in rows if row[1] <= highest]
+    rows += [(one.learning_rate, lowest, one.name) for one in found if one.learning_rate is not None]
+    return pd.DataFrame(rows, columns=["learning rate", "loss", "what"])
+
+
+def _range_spec() -> dict[str, Any]:
+    curves, marks = [EACH_STEP, SMOOTHED], list(RULES)
+    x = {
+        "field": "learning rate",
+        "type": "quantitative",
+        "title": "Learning rate",
+        "scale": {"type": "log", "nice": False, "padding": 8},
+        "axis": {"format": "~g", "labelOverlap": True, "grid": False},
+    }
+    y = {"field": "loss", "type": "quantitative", "title": "Loss", "scale": {"zero": False}, "axis": {"format": ".3~f"}}
+    tooltip = [
+        {"field": "what", "title": "Curve"},
+        {"field": "learning rate", "type": "quantitative", "format": ".2g", "title": "Learning rate"},
+        {"field": "loss", "type": "quantitative", "format": ".3f", "title": "Loss"},
+    ]
+    curve = {"field": "what", "type": "nominal", "title": None}
+    legend = {"orient": "bottom", "direction": "vertical", "symbolType": "stroke", "symbolStrokeWidth": 3}
+    # Their names stand one below the other, as the rates are often close together.
+    names = [
+        {
+            "transform": [{"filter": {"field": "what", "equal": name}}],
+            "mark": {"type": "text", "align": "left", "baseline": "top", "dx": 4, "color": CLASS_COLOURS[5]},
+            "encoding": {"x": x, "y": {"value": 2 + 13 * place}, "text": {"field": "what"}},
+        }
+        for place, name in enumerate(marks)
+    ]
+    return {
+        "height": 240,
+        "layer": [
+            {
+                "transform": [{"filter": {"field": "what", "oneOf": curves}}],
+                "mark": {"type": "line"},
+                "encoding": {
+                    "x": x,
+                    "y": y,
+                    "tooltip": tooltip,
+                    "color": {
+                        **curve,
+                        "scale": {"domain": curves, "range": ["#7FA9C9", CLASS_COLOURS[0]]},
+                        "legend": legend,
+                    },
+                    "strokeWidth": {**curve, "scale": {"domain": curves, "range": [1, 2.5]}, "legend": None},
+                },
+            },
+            {
+                "transform": [{"filter": {"field": "what", "oneOf": marks}}],
+                "mark": {"type": "rule", "strokeDash": [3, 3], "color": CLASS_COLOURS[5]},
+                "encoding": {"x": x, "tooltip": tooltip[:2]},
+            },
+            *names,
+        ],
+    }
+
+
+RANGE_CURVE = _range_spec()
 
 
 MAP_COLOURINGS = ("class", "prediction", "correctness")

@@ -1,22 +1,37 @@
-"""A run as it happens: state, controls and curves, drawn anew every second while its worker lives."""
+"""A run as it happens: state, controls and curves, drawn anew every few seconds while its worker lives."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from cifar_core import job
 from cifar_core.config import FIELDS, TrainConfig, label
-from cifar_core.events import Changed, Epoch, Refused, TaskProgress, duration
+from cifar_core.events import Boot, Changed, Epoch, Notice, Progress, Refused, Start, TaskProgress, duration
 from cifar_core.runs import Run, RunError
 from pages import ui
-from pages.ui import charts, insight
+from pages.ui import charts, insight, keeping
 from pages.ui import settings as form
 
-TICK_SECONDS = 1.0
+TICKS = {0.0: 1.0, 60.0: 3.0, 300.0: 5.0}
+"""Seconds between two looks at a run, by the seconds that it lasts in all, from these on. A browser draws on the cores
+that train: a look takes a tenth of a second of one, which every second would cost a training on two cores 7 %."""
+
+WORD_SECONDS = 0.8
+"""How long a click waits for the worker's word before the next tick shows it."""
+
+SLOW_STEP_SECONDS = 0.5
+"""Steps longer than this delay a change so much that people are told."""
+
+MOST_EPOCHS = int(FIELDS["epochs"].metadata["high"])
+
+HANGING_SECONDS = 8.0
+"""How long a worker that was asked to stop may go on before the page offers to end its process."""
 
 
 def watch(run: Run) -> None:
@@ -24,23 +39,27 @@ def watch(run: Run) -> None:
     alive = run.alive
     # The fragment keeps the arguments of the last full run, so it gets the folder and asks that for the rest.
     started = run.start is not None
-    st.fragment(_watch, run_every=TICK_SECONDS if alive else None)(str(run.path), alive, started)
+    tick = _tick(run)
+    st.fragment(_watch, run_every=tick if alive else None)(str(run.path), alive, started, tick)
     _facts(run)
 
 
-def _watch(path: str, was_alive: bool, had_started: bool) -> None:
+def _watch(path: str, was_alive: bool, had_started: bool, tick: float) -> None:
     run = Run(Path(path))
-    # What lies outside this fragment, and does not change from tick to tick, follows at these moments only.
-    if run.alive != was_alive or (run.start is not None) != had_started:
+    # What lies outside this fragment, and does not change from tick to tick, follows at these moments only. A tick only
+    # grows, or an estimate beside a limit would have the page drawn again and again.
+    if run.alive != was_alive or (run.start is not None) != had_started or (run.alive and _tick(run) > tick):
         st.rerun()
     try:
         settings = run.settings
     except RunError as error:
         st.error(ui.plain(str(error)))
         return
-    _controls(run)
+    _controls(run, settings)
     _say_how_it_stands(run)
     _figures(run, settings)
+    if run.alive:
+        _steering(run, settings)
     _curves(run)
     if settings.objective == "simclr":
         st.caption(
@@ -50,13 +69,25 @@ def _watch(path: str, was_alive: bool, had_started: bool) -> None:
             "it with the objective Classify: with a frozen body for a linear probe, else for fine-tuning."
         )
     insight.show(run)
-    if run.alive:
-        _steering(run, settings)
-    elif run.state in ("finished", "stopped"):
+    if run.state in ("finished", "stopped"):
         _afterwards(run, settings)
 
 
-def _controls(run: Run) -> None:
+def _tick(run: Run) -> float:
+    """Seconds until the next look: the longer a run, the more."""
+    latest = run.latest
+    try:
+        epochs = run.settings.epochs
+    except RunError:
+        return TICKS[0.0]
+    # The first steps take longer and promise too long a run.
+    if latest is None or latest.seconds_left is None or not 0.02 * epochs <= latest.epoch < epochs:
+        return TICKS[0.0]
+    seconds = latest.seconds_left * epochs / (epochs - latest.epoch)
+    return max(tick for least, tick in TICKS.items() if seconds >= least)
+
+
+def _controls(run: Run, settings: TrainConfig) -> None:
     state = run.state
     stopping = run.alive and run.requested("stop")
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -76,15 +107,70 @@ def _controls(run: Run) -> None:
                 disabled=stopping,
                 help="Ends the training after the current step and keeps the weights. It can be resumed later.",
             )
-        elif state in ("stopped", "interrupted", "failed", "ready") and st.button(
-            "Start" if state == "ready" else "Resume", icon=":material/play_arrow:", key="relaunch"
-        ):
-            try:
-                job.launch(run, ui.place().cache)
-            except RunError as error:
-                st.error(ui.plain(str(error)))
-            else:
-                st.rerun()
+            if state in ("running", "paused") and not stopping:
+                if settings.epochs < MOST_EPOCHS:
+                    _longer(run, settings)
+                st.button(
+                    "Save now",
+                    icon=":material/save:",
+                    on_click=_ask,
+                    args=(run, "save"),
+                    help="Keeps the present weights, to go back to or to fork from.",
+                )
+            if stopping:
+                _hanging(run)
+        elif state in ("stopped", "interrupted", "failed", "ready"):
+            if st.button("Start" if state == "ready" else "Resume", icon=":material/play_arrow:", key="relaunch"):
+                _launch(run)
+            end = run.last_end
+            if end and end.reason == "diverged":
+                calmer = run.settings.learning_rate / 10
+                if st.button(f"Resume with learning rate {calmer:g}", icon=":material/trending_down:", key="calmer"):
+                    _launch(run, {"learning_rate": calmer})
+    if run.alive:
+        _say_who_started(run)
+
+
+def _launch(run: Run, values: dict[str, Any] | None = None) -> None:
+    """Set a worker to the run, with other settings if any are given."""
+    try:
+        if values:
+            run.request("change", values)
+        job.launch(run, ui.place().cache)
+    except (RunError, OSError) as error:
+        st.error(ui.plain(str(error)))
+    else:
+        st.rerun()
+
+
+def _say_who_started(run: Run) -> None:
+    """An orphan's origin: this dashboard did not start it, yet it can be steered and stopped like any other run."""
+    launched = job.launched(run)
+    if launched and not launched.still_there:
+        since = time.strftime("%d %b, %H:%M", time.localtime(launched.time))
+        st.caption(
+            f":material/link_off: Started on {since} by an earlier dashboard or terminal, which has ended. Its worker "
+            "goes on by itself and obeys the buttons above."
+        )
+
+
+def _hanging(run: Run) -> None:
+    """A way to end a worker that does not stop when asked."""
+    waited = run.asked_since("stop")
+    if waited is None or waited < HANGING_SECONDS:
+        return
+    if st.button(
+        "End the process",
+        icon=":material/dangerous:",
+        help="The worker has not stopped yet. Ending its process loses what it did after its last checkpoint; the run "
+        "can be resumed from there.",
+    ):
+        try:
+            job.end_process(run)
+        except RunError as error:
+            st.error(ui.plain(str(error)))
+        else:
+            st.rerun()
 
 
 def _say_how_it_stands(run: Run) -> None:
@@ -101,7 +187,7 @@ def _say_how_it_stands(run: Run) -> None:
             icon=":material/power_off:",
         )
     elif state == "waiting":
-        st.info("Another run uses the device; this one begins when it is free.", icon=":material/hourglass_empty:")
+        keeping.place_in_line(run)
     elif state == "starting":
         reading = next((event for event in reversed(run.events()) if isinstance(event, TaskProgress)), None)
         if reading and reading.done < reading.total:
@@ -112,6 +198,21 @@ def _say_how_it_stands(run: Run) -> None:
             st.info("The worker is loading the images and the network.", icon=":material/hourglass_top:")
     elif end:
         st.caption(ui.plain(end.message))
+    for message in _since_boot(run):
+        st.warning(ui.plain(message), icon=":material/build:")
+
+
+def _since_boot(run: Run) -> list[str]:
+    """What went otherwise than planned since the last worker began."""
+    said: list[str] = []
+    for event in reversed(run.events()):
+        if isinstance(event, Boot):
+            break
+        if isinstance(event, Notice):
+            said.append(event.message)
+        elif isinstance(event, Changed) and event.reason:
+            said.append(event.reason)
+    return said[::-1]
 
 
 def _figures(run: Run, settings: TrainConfig) -> None:
@@ -138,25 +239,90 @@ def _figures(run: Run, settings: TrainConfig) -> None:
         st.metric("Learning rate", f"{latest.learning_rate:.3g}", help="In force at the last step.")
 
 
+def _longer(run: Run, settings: TrainConfig) -> None:
+    stretched = (
+        ""
+        if settings.schedule in ("constant", "plateau", "exponential", "step")
+        else (" The learning rate's course is stretched to the new length.")
+    )
+    st.button(
+        "One more epoch",
+        icon=":material/add:",
+        on_click=_ask,
+        args=(run, "change", {"epochs": settings.epochs + 1}),
+        disabled=settings.epochs >= MOST_EPOCHS,
+        help=f"Trains {settings.epochs + 1} epochs in all." + stretched,
+    )
+    with st.popover("Longer", icon=":material/more_time:", disabled=settings.epochs >= MOST_EPOCHS):
+        more = st.number_input("More epochs", 1, MOST_EPOCHS - settings.epochs, 5, key=f"longer-{run.id}")
+        st.button(
+            f"Train {settings.epochs + more} epochs in all",
+            on_click=_ask,
+            args=(run, "change", {"epochs": settings.epochs + more}),
+        )
+        st.caption(f"It is {settings.epochs} now." + stretched)
+
+
+def _ask(run: Run, what: str, values: dict[str, Any] | None = None) -> None:
+    """Ask the worker for something, and wait a moment for it, so that the page mostly shows what came of it at once."""
+    if what == "change":
+        st.session_state[f"asked-{run.id}"] = len(_words(run))
+    run.request(what, values)
+    limit = time.monotonic() + WORD_SECONDS
+    while run.state == "running" and time.monotonic() < limit:
+        if not run.requested(what) and (what != "change" or _answer(run)):
+            break
+        time.sleep(0.05)
+
+
+def _words(run: Run) -> list[Changed | Refused]:
+    return [event for event in run.landmarks() if isinstance(event, Changed | Refused)]
+
+
+def _answer(run: Run) -> Changed | Refused | None:
+    """What the worker said to the last change that was asked for on this page."""
+    asked = st.session_state.get(f"asked-{run.id}")
+    words = _words(run)
+    return words[-1] if asked is not None and len(words) > asked else None
+
+
 def _curves(run: Run) -> None:
     history = run.history()
     if not history:
         return
+    marks = _marks(run)
     for figure, spec in (("loss", charts.LOSS_CURVES), ("accuracy", charts.ACCURACY_CURVES)):
         st.vega_lite_chart(
-            charts.learning_curves(history, figure, {change.epoch: _told(change) for change in run.changes}),
+            charts.learning_curves(history, figure, [(epoch, what) for epoch, _, what in marks]),
             spec,
             key=f"{figure}-{run.id}",
             # Not for its answer: Streamlit resets a zoom that is no selection whenever the data change.
             on_select="rerun",
             selection_mode="zoom",
-            alt=f"Training and validation {figure} by epoch",
+            alt=f"Training and validation {figure} by epoch"
+            + (f", with {len(marks)} marks, which are listed below" if marks else ""),
         )
+    if marks:
+        lines = [f"{number}. {ui.plain(f'{when}: {what}')}" for number, (_, when, what) in enumerate(marks, 1)]
+        st.markdown("**Marks on the curves**\n" + "\n".join(lines))
     st.caption(
         "Training values are measured on augmented images while the weights change; the mean of an epoch is drawn at "
         "its end, so it lies behind the live curve. Validation values are of held-out images after each epoch. "
         "Scroll to zoom, drag to move, double-click to reset."
     )
+
+
+def _marks(run: Run) -> list[tuple[float, str, str]]:
+    """What is marked on the curves: at which epoch, when in words, and what happened."""
+    marks = [(change.epoch, f"Epoch {change.epoch:.2f}, step {change.step:,}", _told(change)) for change in run.changes]
+    if run.parent:
+        name, checkpoint = run.parent
+        # Short, as it stands on the curve; the family below tells more.
+        parent = Run(run.path.parent / name).about.name or name.split("-", 2)[2]
+        begun = max((row["epoch"] for row in run.history() if row["inherited"]), default=0.0)
+        weights = ui.checkpoint_label(checkpoint, 0).lower()
+        marks.insert(0, (begun, f"Epoch {begun:g}", f"Forked from {parent}, {weights}"))
+    return marks
 
 
 def _steering(run: Run, settings: TrainConfig) -> None:
@@ -165,34 +331,50 @@ def _steering(run: Run, settings: TrainConfig) -> None:
     panel = st.expander("Change while it trains", icon=":material/tune:", on_change="rerun", key=f"steer-{run.id}")
     if not panel.open:
         return
+    latest = run.latest
     with panel:
-        changes = run.changes
+        if latest is None:
+            st.caption("As soon as it trains.")
+            return
         # Filled in anew after each change, so that it never shows a value that is not in force.
-        values = form.live(settings, f"{run.id}-{len(changes)}")
+        values = form.live(settings, latest.learning_rate, f"{run.id}-{len(run.changes)}")
         wanted = {name: value for name, value in values.items() if value != getattr(settings, name)}
         with st.container(horizontal=True, vertical_alignment="center"):
-            if st.button("Put in force", icon=":material/check:", type="primary", disabled=not wanted):
-                run.request("change", wanted)
-            if st.button("One more epoch", icon=":material/add:"):
-                run.request("change", {"epochs": settings.epochs + 1})
-            if st.button(
-                "Save now", icon=":material/save:", help="Keeps the present weights, to go back to or to fork from."
-            ):
-                run.request("save")
-            if run.requested("change"):
-                st.caption("Asked for; in force with the next step.")
-        for change in changes:
-            st.caption(f"From epoch {change.epoch:.2f} (step {change.step:,}): {_told(change)}.")
-        steps = run.start.steps_per_epoch if run.start else 0
-        if kept := [ui.checkpoint_label(name, steps) for name in run.checkpoints() if name.startswith("step-")]:
-            st.caption(f"Kept by hand: {', '.join(kept)}.")
-        refused = next((event for event in reversed(run.events()) if isinstance(event, Changed | Refused)), None)
-        if isinstance(refused, Refused):
-            st.warning(ui.plain(refused.message))
+            st.button(
+                "Put in force",
+                icon=":material/check:",
+                type="primary",
+                disabled=not wanted,
+                on_click=_ask,
+                args=(run, "change", wanted),
+            )
+            _say_what_is_in_force(run, settings)
+
+
+def _say_what_is_in_force(run: Run, settings: TrainConfig) -> None:
+    """What the worker has said last, and what it has still to do."""
+    latest, answer = run.latest, _answer(run)
+    step = settings.batch_size / latest.images_per_second if latest and latest.images_per_second else 0.0
+    if run.requested("change") or (f"asked-{run.id}" in st.session_state and answer is None):
+        when = "when the run goes on" if run.state == "paused" else "with the next training step"
+        if isinstance(latest, Progress) and latest.phase == "validation":
+            when += ", after the validation"
+        if step > SLOW_STEP_SECONDS:
+            when += f"; a step takes about {duration(step)}"
+        st.caption(f"Asked for; in force {when}.")
+    elif isinstance(answer, Refused):
+        st.warning(ui.plain(answer.message))
+    elif answer:
+        st.caption(ui.plain(f"In force since step {answer.step:,}: {_told(answer)}."))
+    elif step > SLOW_STEP_SECONDS:
+        st.caption(f"A step takes about {duration(step)} here; a change is in force with the next one.")
 
 
 def _told(change: Changed) -> str:
-    return ", ".join(f"{label(name)} {change.before.get(name)} → {value}" for name, value in change.values.items())
+    return ", ".join(
+        f"{label(name)} {charts.said(change.before.get(name))} → {charts.said(value)}"
+        for name, value in change.values.items()
+    )
 
 
 def _afterwards(run: Run, settings: TrainConfig) -> None:
@@ -208,7 +390,7 @@ def _afterwards(run: Run, settings: TrainConfig) -> None:
             icon=":material/replay:",
             help="A new run with the same settings and seed, and the same changes at the same steps.",
         ):
-            _start(lambda: job.start_run(run.config, ui.place().runs, ui.place().cache, run.changes))
+            _start(lambda: job.repeat(run, ui.place().runs, ui.place().cache))
 
 
 def _extend(run: Run, epochs: int) -> Run:
@@ -226,12 +408,19 @@ def _start(action: Callable[[], Run]) -> None:
         st.rerun()
 
 
+def _together(run: Run) -> str:
+    """How many processes trained together at last, where they were several."""
+    start = next(event for event in reversed(run.events()) if isinstance(event, Start))
+    return f" {start.processes} processes on {start.device}." if start.processes > 1 else ""
+
+
 def _facts(run: Run) -> None:
     start = run.start
     if start:
         st.caption(
             f"{ui.plain(start.data_name)}: {start.train_images:,} training and {start.validation_images:,} validation "
             f"images, {len(start.classes)} classes. {start.parameters:,} parameters. {start.compute_reason}"
+            f"{_together(run)}"
         )
         with st.container(horizontal=True):
             ui.link("Evaluate", "Evaluate", run=run.id)
@@ -258,3 +447,4 @@ def _facts(run: Run) -> None:
         )
         born = f", forked from the {run.parent[1]} weights of run {run.parent[0]}" if run.parent else ""
         st.caption(f"Run {run.id}{born}, in {run.path}")
+    keeping.family(run)

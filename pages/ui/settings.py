@@ -10,37 +10,62 @@ import streamlit as st
 
 from cifar_core.config import FIELD_TYPES, FIELDS, GROUPS, MODELS, RECIPES, TrainConfig, label
 from cifar_core.datasets import DataInfo, cached
-from cifar_core.runs import Run
-from cifar_core.schedules import planned
+from cifar_core.runs import Run, family_of, list_runs
+from cifar_core.schedules import planned, unforeseen
 from cifar_core.subsets import chosen_classes, class_names, info_of_classes, listed_classes
 from pages import ui
-from pages.ui import charts, loaders
+from pages.ui import charts, loaders, ranging, series
 
 
 def beginning(run: Run | None) -> tuple[Run | None, str]:
-    """What the next run begins with: fresh weights (None), or those of a checkpoint of the run on the page (a fork)."""
-    if run is None or not run.checkpoints():
+    """What the next run begins with: fresh weights (None), or those of a checkpoint of some run (a fork).
+
+    Args:
+        run: The one on the page, which is offered first, and then its family.
+    """
+    if run is None:
         return None, "last"
-    steps = run.start.steps_per_epoch if run.start else 0
-    names = {"fresh": "Fresh weights"} | {
-        name: f"{ui.checkpoint_label(name, steps)} of this run" for name in run.checkpoints()
-    }
+    everything = list_runs(run.path.parent)
+    near = [run, *(member for _, member in family_of(run, everything) if member.id != run.id)]
+    others = [other for other in everything if other not in near and not other.about.archived]
+    offered = {other.id: other for other in [*near, *others] if other.checkpoints()}
+    if not offered:
+        return None, "last"
+
+    def called(name: str) -> str:
+        if name == "fresh":
+            return "Fresh weights"
+        return f"{'This run: ' if name == run.id else ''}{charts.run_label(offered[name])}"
+
     chosen = st.selectbox(
         "Begin with",
-        ["fresh", *run.checkpoints()],
-        format_func=lambda name: names[name],
+        ["fresh", *offered],
+        format_func=called,
         key=f"beginning-{run.id}",
-        help="A fork goes on from the weights of the run shown here, with settings of its own; its epochs count those "
-        "of its parent, unless it has another objective or freezes other layers.",
+        help="A fork goes on from the weights of another run, with settings of its own; its epochs count those of its "
+        "parent, unless it has another objective or freezes other layers. The run on this page and its family come "
+        "first.",
     )
-    return (run, chosen) if chosen in run.checkpoints() else (None, "last")
+    if chosen == "fresh":
+        return None, "last"
+    parent = offered[chosen]
+    steps = parent.start.steps_per_epoch if parent.start else 0
+    best = f" ({parent.best.epoch})" if parent.best else ""
+    weights = st.selectbox(
+        "Weights",
+        list(parent.checkpoints()),
+        format_func=lambda name: ui.checkpoint_label(name, steps) + (best if name == "best" else ""),
+        key=f"weights-{parent.id}",
+    )
+    return parent, weights
 
 
-def form(parent: Run | None = None) -> TrainConfig | None:
+def form(parent: Run | None = None, checkpoint: str = "last") -> TrainConfig | None:
     """All settings of a training with help and bounds; a configuration once Start is pressed.
 
     Args:
         parent: The run to fork; the form begins with its settings.
+        checkpoint: The weights of it that the fork begins with.
     """
     infos = {info.source: info for info in cached(ui.place().cache)}
     if parent:
@@ -74,14 +99,23 @@ def form(parent: Run | None = None) -> TrainConfig | None:
         top.error(ui.plain(str(error)))
         return None
     _preview(config, info)
+    if info:
+        ranging.find(config, info, parent, checkpoint)
     if not infos:
         with top:
             ui.no_data()
     elif info:
         # In full, which the narrow list below may not show.
         top.markdown(f"Trains on **{ui.plain(info.name)}**.")
+    with top:
+        series.choose()
+    kind, count = series.chosen()
+    if kind:
+        said = f"Start {count} {'forks' if parent else 'trainings'}"
+    else:
+        said = "Fork the run" if parent else "Start training"
     if top.button(
-        "Fork the run" if parent else "Start training",
+        said,
         type="primary",
         icon=":material/play_arrow:",
         width="stretch",
@@ -91,21 +125,61 @@ def form(parent: Run | None = None) -> TrainConfig | None:
     return None
 
 
-def live(config: TrainConfig, version: str) -> dict[str, Any]:
-    """Widgets for what can be changed while a run trains, filled in with what is in force.
+QUICK = ("learning_rate", "dropout", "weight_decay", "momentum", "augmentation_strength")
+"""What people change most while a run trains."""
+
+FACTORS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
+"""Of the learning rate, close to each other where small steps matter."""
+
+
+def live(config: TrainConfig, rate: float, version: str) -> dict[str, Any]:
+    """Widgets for what can be changed while a run trains, filled in with what is in force; all values by name.
 
     Args:
+        config: The settings in force.
+        rate: The learning rate in force at the last step.
         version: Changes whenever they are to be filled in anew.
     """
     names = [name for name, field in FIELDS.items() if field.metadata["live"] and config.used(name)]
+    first = [name for name in QUICK if name in names]
+    values = _live_widgets(config, rate, version, first)
+    if st.toggle("More settings", key=f"more-settings-{version}"):
+        values |= _live_widgets(config, rate, version, [name for name in names if name not in first])
+    return values
+
+
+def _live_widgets(config: TrainConfig, rate: float, version: str, names: list[str]) -> dict[str, Any]:
     columns = st.columns(3)
     values = {}
     for place, name in enumerate(names):
         key = f"live-{version}-{name}"
-        st.session_state.setdefault(key, getattr(config, name))
         with columns[place % 3]:
-            values[name] = _setting(name, FIELDS[name].metadata, {}, key)
+            if name == "learning_rate":
+                values[name] = _scaled_rate(config, rate, key)
+            else:
+                values[name] = _setting(name, FIELDS[name].metadata, {}, key, getattr(config, name))
     return values
+
+
+def _scaled_rate(config: TrainConfig, rate: float, key: str) -> float:
+    """A learning rate chosen as a multiple of what it is, so that it follows the schedule as before."""
+    limits = FIELDS["learning_rate"].metadata
+    peak = config.learning_rate
+    fitting = [factor for factor in FACTORS if factor == 1 or limits["low"] <= peak * factor <= limits["high"]]
+    factor = st.select_slider(
+        "Learning rate",
+        fitting,
+        value=1.0,
+        key=key,
+        # The numbers of the steps to come, as the rate itself goes on falling or rising.
+        format_func=lambda factor: f"× {factor:g}",
+        help=f"Multiplies the whole course of the schedule from the next step on; its setting is {peak:g} now.",
+    )
+    if factor == 1:
+        st.caption(f"{rate:.3g} now")
+        return peak
+    st.caption(f"{rate:.3g} → {rate * factor:.3g} now")
+    return float(f"{peak * factor:.4g}")
 
 
 def _preview(config: TrainConfig, info: DataInfo | None) -> None:
@@ -121,6 +195,8 @@ def _preview(config: TrainConfig, info: DataInfo | None) -> None:
         frame = pd.DataFrame(planned(config, steps_per_epoch), columns=["epoch", "learning rate"])
         st.vega_lite_chart(frame, charts.SCHEDULE_CURVE, key="schedule", alt="Planned learning rate by epoch")
         st.caption(f"{config.epochs * steps_per_epoch:,} steps, {steps_per_epoch:,} an epoch.")
+        for sentence in unforeseen(config):
+            st.caption(sentence)
     layers = st.expander("Layers of the network", on_change="rerun", key="layers")
     if layers.open:
         classes = len(info.classes) if info else 10
@@ -163,11 +239,12 @@ def _published_dropout() -> None:
         st.session_state["set_initialisation"] = "default"
 
 
-def _setting(name: str, about: Any, data: dict[str, DataInfo], key: str) -> Any:
+def _setting(name: str, about: Any, data: dict[str, DataInfo], key: str, begin: float | None = None) -> Any:
     """The widget that fits a setting: its type, bounds, unit and choices are in the field itself.
 
     Args:
         data: The data sets there are, by their sources.
+        begin: What a number begins with, where the session does not hold it under the key.
     """
     title = label(name)
     plain, _ = FIELD_TYPES[name]
@@ -203,19 +280,22 @@ def _setting(name: str, about: Any, data: dict[str, DataInfo], key: str) -> Any:
     if plain is bool:
         return st.toggle(title, key=key, help=about["help"])
     low, high = about["low"], about["high"]
+    given: dict[str, Any] = {"key": key, "help": about["help"]}
+    if begin is None:
+        begin = st.session_state[key]
+    else:
+        given["value"] = begin
     if about["log"]:
-        steps = charts.round_numbers(low, high, st.session_state[key])
-        return plain(
-            st.select_slider(title, steps, key=key, format_func=lambda value: f"{value:g}", help=about["help"])
-        )
+        steps = charts.round_numbers(low, high, begin)
+        return plain(st.select_slider(title, steps, format_func=lambda value: f"{value:g}", **given))
     if plain is int:
         if high is not None and high <= 1000 and name != "seed":
             shown = min(int(high), 200) if name == "epochs" else int(high)
-            return st.slider(title, int(low), max(shown, st.session_state[key]), key=key, help=about["help"])
-        return st.number_input(title, int(low), None if high is None else int(high), key=key, help=about["help"])
+            return st.slider(title, int(low), max(shown, int(begin)), **given)
+        return st.number_input(title, int(low), None if high is None else int(high), **given)
     if name == "ema":
         # What counts is how far it is from 1.
         shares = {0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9998, 0.9999}
-        return st.select_slider(title, sorted(shares | {st.session_state[key]}), key=key, help=about["help"])
+        return st.select_slider(title, sorted(shares | {begin}), **given)
     step = 0.125 if name == "width" else 1.0 if high > 10 else 0.01
-    return st.slider(title, float(low), float(high), step=step, key=key, help=about["help"])
+    return st.slider(title, float(low), float(high), step=step, **given)
