@@ -230,6 +230,7 @@ def test_train_takes_every_setting(
         "optimizer": "adamw",
         "momentum": 0.8,
         "sync_batchnorm": True,
+        "tensorboard": True,
         "nesterov": False,
         "fixed_norm": True,
         "weight_decay": 0.001,

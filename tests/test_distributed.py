@@ -283,7 +283,7 @@ def test_a_shared_norm_is_the_norm_of_the_whole_batch(found: Found) -> None:
 
 def test_a_team_is_steered_like_any_other_run(found: Found) -> None:
     run = found.steered
-    kinds = [event.kind for event in run.events() if not isinstance(event, Progress | Epoch)]
+    kinds = [event.kind for event in run.events() if not isinstance(event, Progress | Epoch | Inspected)]
     assert kinds[-7:] == ["start", "changed", "refused", "paused", "resumed", "changed", "end"]
     assert run.start is not None
     assert run.start.processes == 2
