@@ -23,7 +23,7 @@ from cifar_core.compute import choose
 from cifar_core.config import TrainConfig
 from cifar_core.datasets import open_cached
 from cifar_core.distributed import ALONE, Pace, SharedNorms, Team, joined, memory
-from cifar_core.events import Boot, Changed, Epoch, Paused, Progress, Resumed, Start
+from cifar_core.events import Boot, Changed, Epoch, Inspected, Paused, Progress, Resumed, Start
 from cifar_core.models import create
 from cifar_core.networks import load_tensors
 from cifar_core.runs import Run, create_run
