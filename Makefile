@@ -23,6 +23,7 @@ format: .venv/.test
 
 bench: .venv/.test
 	$(BIN)/python -m benchmarks.dashboard $(if $(DATA),--data "$(DATA)")
+	$(if $(DATA),$(BIN)/python -m benchmarks.speed --data "$(DATA)")
 
 speed: .venv/.test
 	$(BIN)/python -m benchmarks.speed --data "$(DATA)"
