@@ -134,6 +134,8 @@ class Training:
             self.model.projection = projection(self.model.head.in_features).to(compute.device)
         elif config.frozen:
             self.model.freeze()
+        self._network = torch.compile(self.model) if config.compile else self.model
+        """The same weights, run by kernels made for them where that is asked for."""
         fit_whitening(self.model, normalise(images.train_images[:WHITENING_IMAGES], images.mean, images.std))
         self.optimizer = optimiser(config, model, compute.dtype)
         self.average = copy.deepcopy(self.model).requires_grad_(False) if config.ema else None
@@ -374,7 +376,7 @@ class Training:
             share = len(part) / len(batch)
             ready = part.contiguous(memory_format=self.compute.memory_format)
             with self.compute.autocast():
-                outputs = self.model.project(ready) if self.without_labels else self.model(ready)
+                outputs = self.model.project(ready) if self.without_labels else self._network(ready)
             if self.without_labels:
                 if self.team.shares(total):
                     # Each process compares all views, and sends back through its own what those have to do with it.

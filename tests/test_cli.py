@@ -231,6 +231,7 @@ def test_train_takes_every_setting(
         "momentum": 0.8,
         "sync_batchnorm": True,
         "tensorboard": True,
+        "compile": True,
         "nesterov": False,
         "fixed_norm": True,
         "weight_decay": 0.001,

@@ -1004,3 +1004,21 @@ def test_a_state_with_something_missing_is_refused(data: DataSet, lost: str) -> 
     del counters[lost]
     with pytest.raises(ValueError, match=f"^The checkpoint does not fit the settings of the run: .*{lost}"):
         taker.restore(tensors, counters)
+
+
+def test_a_network_is_compiled_on_request_and_its_weights_keep_their_names(
+    data: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def compiled(model: nn.Module) -> Any:
+        return lambda images: calls.append(len(images)) or model(images)
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    plain, quick = begin(settings(), data), begin(settings(compile=True), data)
+    for ours in (plain, quick):
+        for _ in ours.events():
+            pass
+    assert len(calls) == quick.step
+    assert plain.model.state_dict().keys() == quick.model.state_dict().keys()
+    assert all(torch.equal(a, b) for a, b in zip(plain.state()[0].values(), quick.state()[0].values(), strict=True))

@@ -80,7 +80,9 @@ def form(parent: Run | None = None, checkpoint: str = "last") -> TrainConfig | N
             help="A named set of settings. Everything below can be changed afterwards.",
         )
         ui.remember("recipe", recipe)
-        st.caption(f"{RECIPES[recipe].summary} *{RECIPES[recipe].source}.*")
+        about = RECIPES[recipe]
+        differs = f" Not as published: {about.differs}" if about.differs else ""
+        st.caption(f"{about.summary} *{about.source}.*{differs}")
         if st.session_state.get("filled_with") != recipe:
             _fill_in(TrainConfig.from_values(RECIPES[recipe].settings), recipe)
     # The button comes before the settings on the page and after them in the script.
