@@ -325,6 +325,11 @@ _LOGS = _Logs()
 _LANDMARKS = _Logs(*(f'{{"kind": "{kind}"'.encode() for kind in (Progress.kind, TaskProgress.kind, Inspected.kind)))
 
 
+def _as_before(change: Changed, later: Changed) -> bool:
+    """Whether the later change sets out from the same values, and so is the same change made again."""
+    return all(name in later.before and later.before[name] == value for name, value in change.before.items())
+
+
 NAME_LENGTH, NOTE_LENGTH = 60, 200
 _MARKUP = frozenset('<>&`*[]{}$\\|~^"')
 """Signs that mean something to one of the places where names are shown, such as HTML and Markdown."""
@@ -439,11 +444,15 @@ class Run(WorkFolder):
     def changes(self) -> list[Changed]:
         """What was changed while it trained, in order; after a resume from a checkpoint, the later record counts."""
         kept: list[Changed] = []
+        earlier: list[Changed] = []
         for event in self.landmarks():
             if isinstance(event, Start):
-                kept = [change for change in kept if change.step < event.step]
+                # Of the very step the checkpoint may be of before the change, which is then made again, or of after it.
+                kept = [change for change in kept if change.step <= event.step]
+                earlier = list(kept)
             elif isinstance(event, Changed):
-                kept.append(event)
+                again = [change for change in earlier if change.step == event.step and _as_before(change, event)]
+                kept = [change for change in kept if change not in again] + [event]
         return kept
 
     @property

@@ -17,7 +17,7 @@ import pytest
 
 from cifar_core import runs
 from cifar_core.config import TrainConfig
-from cifar_core.events import Boot, End, Event, Paused, Resumed, TaskProgress, Waiting, to_line
+from cifar_core.events import Boot, Changed, End, Event, Paused, Resumed, TaskProgress, Waiting, to_line
 from cifar_core.runs import (
     ALIVE,
     STATES,
@@ -33,7 +33,7 @@ from cifar_core.runs import (
     list_runs,
     write_whole,
 )
-from tests.conftest import ROOT, epoch_event, progress_event, start_event, tiny_config
+from tests.conftest import ROOT, Tiny, epoch_event, progress_event, start_event, tiny_config
 
 BOOT = Boot(pid=1, host="elsewhere")
 
@@ -765,3 +765,35 @@ def test_three_hundred_runs_are_looked_at_in_under_a_second(runs_root: Path, tin
     assert len(facts) == 300
     assert all(fact[0] == "finished" and fact[1].validation_accuracy == 0.8 for fact in facts if fact[1])
     assert spent < 1
+
+
+# Changes by hand -----------------------------------------------------------------------------------------------------
+
+
+def change(step: int, before: float, after: float, name: str = "learning_rate") -> Changed:
+    return Changed(step=step, epoch=step / 11, before={name: before}, values={name: after})
+
+
+def test_a_change_made_at_the_step_that_is_gone_on_from_stays_known(run: Run, tiny: Tiny) -> None:
+    """The weights of a pause are of after the change, so that nothing makes it again."""
+    made = change(5, 0.1, 0.01)
+    for event in (start_event(tiny), made, Paused(), start_event(tiny, step=5)):
+        run.append(event)
+    assert run.changes == [made]
+    assert run.settings.learning_rate == 0.01
+
+
+def test_a_change_that_is_made_again_is_known_once(run: Run, tiny: Tiny) -> None:
+    """The weights of the end of an epoch are of before a change at the next one's first step."""
+    first, again = change(11, 0.1, 0.01), change(11, 0.1, 0.01)
+    for event in (start_event(tiny), first, change(12, 0.01, 0.001), start_event(tiny, step=11), again):
+        run.append(event)
+    assert run.changes == [again]
+
+
+def test_two_changes_at_one_step_are_both_known(run: Run, tiny: Tiny) -> None:
+    one, other, third = change(5, 0.1, 0.01), change(5, 0.0, 0.3, "dropout"), change(5, 0.01, 0.5)
+    for event in (start_event(tiny), one, other, start_event(tiny, step=5), third):
+        run.append(event)
+    assert run.changes == [one, other, third]
+    assert (run.settings.learning_rate, run.settings.dropout) == (0.5, 0.3)
