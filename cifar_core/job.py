@@ -695,6 +695,9 @@ def _restored(run: Run, training: Training, data: DataSet) -> Iterator[Event]:
         if trouble:
             raise trouble[0]
         return
+    if path.stem == "best" and run.start:
+        # The worker may have died before it came to keep the weights of that epoch under its number too.
+        _keep_now_and_then(run, training, data)
     if run.parent and not run.start:
         # Its predecessor would be the parent's, with the parent's settings.
         _keep(run, training, data, "last")

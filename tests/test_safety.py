@@ -526,3 +526,25 @@ def test_what_went_otherwise_than_planned_is_said_on_the_page(
     )
     said = [warning.value.replace("\\", "") for warning in dashboard("pages/train.py").warning]
     assert said == ["The last weights were damaged.", "Out of memory."]
+
+
+def test_weights_of_an_epoch_are_kept_by_its_number_though_the_worker_died_after_the_best(
+    tiny: Tiny, runs_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Died(BaseException):
+        pass
+
+    def die(*_: Any) -> None:
+        raise Died
+
+    config = tiny_config(tiny, epochs=2, keep_every=1)
+    whole, run = (create_run(config, runs_root) for _ in range(2))
+    work(whole, tiny.cache)
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "_keep_now_and_then", die)
+        with pytest.raises(Died):
+            work(run, tiny.cache)
+    assert list(run.checkpoints()) == ["best"]
+    work(run, tiny.cache)
+    assert list(run.checkpoints()) == list(whole.checkpoints())
+    equals(run, whole)

@@ -172,7 +172,7 @@ def test_a_pause_holds_and_a_stop_keeps_the_weights(page: Page, run: Callable[[]
     page.get_by_role("button", name="Stop and keep").click()
     stands_at(page, "stopped")
     expect(page.get_by_text("the weights are kept").first).to_be_visible()
-    assert set(run().checkpoints()) == {"best", "last"}
+    assert {"best", "last"} <= set(run().checkpoints())
     wait_until(lambda: not run().alive, "the end of the worker")
     no_error(page)
 
