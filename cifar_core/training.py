@@ -50,6 +50,9 @@ TRAINED = "trained."
 
 _OF_NETWORK = (PREFIX, PROJECTION)
 
+_DECIDING_ORDER = ("seed", "batch_size", "train_images", "classes", "validation_fraction", "folds", "fold")
+"""Where these are the same, every step of an epoch sees the same images."""
+
 
 class Diverged(ArithmeticError):
     """The loss is not a number any more."""
@@ -689,12 +692,14 @@ class Training:
         except ValueError:
             without = {name: tensor for name, tensor in tensors.items() if not name.startswith("optimizer.")}
             self.restore(without, {**counters, "config": dataclasses.asdict(config), "step": 0})
-        # In whole epochs, as the steps of one may be others here.
-        epochs = min(len(self.validation_losses), config.epochs)
-        self.step = epochs * steps_per_epoch
+        self.best_accuracy = -1.0
+        if all(before.get(name, FIELDS[name].default) == getattr(config, name) for name in _DECIDING_ORDER):
+            self.step = int(counters["step"])
+            return
+        # In whole epochs, as the steps of one are others here.
+        self.step = min(len(self.validation_losses), config.epochs) * steps_per_epoch
         self._sums.zero_()
         self._seen, self._epoch_seconds = 0, 0.0
-        self.best_accuracy = -1.0
 
     def _take_weights(self, tensors: dict[str, Tensor], with_head: bool) -> None:
         weights = {name: tensor for name, tensor in tensors.items() if name.startswith(PREFIX)}

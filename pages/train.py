@@ -19,6 +19,8 @@ with progress:
 with choices:
     st.subheader("New run", anchor=False)
     parent, checkpoint = settings.beginning(run)
+    # Beside the button, which is above all the settings.
+    trouble = st.container()
     try:
         if config := settings.form(parent, checkpoint):
             place = ui.place()
@@ -31,7 +33,7 @@ with choices:
             st.query_params["run"] = new.id
             st.rerun()
     except RunError as error:
-        st.error(ui.plain(str(error)))
+        trouble.error(ui.plain(str(error)))
 if run:
     with progress:
         live.watch(run)

@@ -479,11 +479,16 @@ LOSS_CURVES = _curve_spec("Loss (cross-entropy)", ".2f", rising=False)
 ACCURACY_CURVES = _curve_spec("Accuracy", ".1%", rising=True)
 
 SCHEDULE_CURVE: dict[str, Any] = {
-    "height": 120,
+    "height": 190,
     "mark": {"type": "line", "color": CLASS_COLOURS[2]},
     "encoding": {
         "x": {"field": "epoch", "type": "quantitative", "title": "Epoch"},
-        "y": {"field": "learning rate", "type": "quantitative", "title": "Learning rate", "axis": {"format": "~g"}},
+        "y": {
+            "field": "learning rate",
+            "type": "quantitative",
+            "title": "Learning rate",
+            "axis": {"format": "~g", "tickCount": 4},
+        },
         "tooltip": [
             {"field": "epoch", "type": "quantitative", "format": ".2f"},
             {"field": "learning rate", "type": "quantitative", "format": ".3g"},

@@ -39,9 +39,9 @@ DASHES = ([1, 0], [8, 3], [2, 2], [8, 3, 2, 3], [14, 4], [4, 4, 1, 4], [3, 1])
 
 
 def settings_of(run: Run) -> TrainConfig | None:
-    """The settings of a run, or None where its file cannot be read."""
+    """The settings of a run, as they are in force after all changes, or None where they cannot be read."""
     try:
-        return run.config
+        return run.settings
     except RunError:
         return None
 

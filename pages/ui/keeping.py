@@ -73,7 +73,7 @@ def _leave() -> None:
 @st.dialog("Delete for ever?", on_dismiss=_leave)
 def _confirm_deletion(runs: Sequence[Run]) -> None:
     for run in runs:
-        epochs = len(run.epochs)
+        epochs = round(run.latest.epoch) if run.latest else 0
         st.markdown(
             ui.plain(
                 f"{charts.run_name(run)}: {epochs} epoch{'s' if epochs != 1 else ''}, {size(run.disk_use().total)}."

@@ -100,12 +100,14 @@ def _controls(run: Run, settings: TrainConfig) -> None:
                     "Pause", icon=":material/pause:", on_click=run.request, args=("pause",), disabled=state != "running"
                 )
             st.button(
-                "Stopping" if stopping else "Stop and keep",
+                "Stopping" if stopping else "Cancel" if state == "waiting" else "Stop and keep",
                 icon=":material/stop:",
                 on_click=run.request,
                 args=("stop",),
                 disabled=stopping,
-                help="Ends the training after the current step and keeps the weights. It can be resumed later.",
+                help="Takes the run out of the line; it can be started later."
+                if state == "waiting"
+                else "Ends the training after the current step and keeps the weights. It can be resumed later.",
             )
             if state in ("running", "paused") and not stopping:
                 if settings.epochs < MOST_EPOCHS:
@@ -429,16 +431,21 @@ def _facts(run: Run) -> None:
             ui.link("Compare", "Compare with other runs", run=run.id)
     with st.expander("Settings of this run"):
         try:
-            config = run.config
+            began, config = run.config, run.settings
         except RunError as error:
             st.error(ui.plain(str(error)))
             return
         used = [name for name in FIELDS if config.used(name)]
+
+        def value(name: str) -> str:
+            now, then = getattr(config, name), getattr(began, name)
+            return str(now) if now == then else f"{now} (began with {then})"
+
         st.dataframe(
             pd.DataFrame(
                 {
                     "Setting": [label(name) for name in used],
-                    "Value": [str(getattr(config, name)) for name in used],
+                    "Value": [value(name) for name in used],
                     "Meaning": [FIELDS[name].metadata["help"] for name in used],
                 }
             ),

@@ -10,7 +10,7 @@ import streamlit as st
 
 from cifar_core.config import FIELD_TYPES, FIELDS, GROUPS, MODELS, RECIPES, TrainConfig, label
 from cifar_core.datasets import DataInfo, cached
-from cifar_core.runs import Run, family_of, list_runs
+from cifar_core.runs import Run, RunError, family_of, list_runs, seen_epochs
 from cifar_core.schedules import planned, unforeseen
 from cifar_core.subsets import chosen_classes, class_names, info_of_classes, listed_classes
 from pages import ui
@@ -60,6 +60,18 @@ def beginning(run: Run | None) -> tuple[Run | None, str]:
     return parent, weights
 
 
+def _going_on(parent: Run, checkpoint: str) -> TrainConfig:
+    """The settings of a fork to begin with: the parent's, with epochs left to train."""
+    settings = parent.settings
+    try:
+        done = seen_epochs(parent.checkpoints()[checkpoint])
+    except RunError:
+        # Start will say what is wrong with it.
+        return settings
+    more = min(done + math.ceil(settings.epochs / 2), int(FIELDS["epochs"].metadata["high"]))
+    return settings if settings.epochs > done else settings.changed({"epochs": more})
+
+
 def form(parent: Run | None = None, checkpoint: str = "last") -> TrainConfig | None:
     """All settings of a training with help and bounds; a configuration once Start is pressed.
 
@@ -69,8 +81,9 @@ def form(parent: Run | None = None, checkpoint: str = "last") -> TrainConfig | N
     """
     infos = {info.source: info for info in cached(ui.place().cache)}
     if parent:
-        if st.session_state.get("filled_with") != parent.id:
-            _fill_in(parent.settings, parent.id)
+        begun = f"{parent.id} {checkpoint}"
+        if st.session_state.get("filled_with") != begun:
+            _fill_in(_going_on(parent, checkpoint), begun)
     else:
         recipe = st.selectbox(
             "Recipe",
