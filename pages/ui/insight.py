@@ -92,16 +92,15 @@ def _classes(run: Run, start: Start, looks: Sequence[Inspected]) -> None:
 
 
 def _layers(run: Run, start: Start, looks: Sequence[Inspected]) -> None:
-    gradients, weights = st.columns(2)
-    for place, norm, title in ((gradients, "gradient_norm", "Gradient norm"), (weights, "weight_norm", "Weight norm")):
+    # One below the other, as the names of the layers need the full width.
+    for norm, title in (("gradient_norm", "Gradient norm"), ("weight_norm", "Weight norm")):
         frame = drawn.norm_lines(looks, norm)
-        with place:
-            st.vega_lite_chart(
-                frame,
-                drawn.lines_spec(drawn.line_names(frame), title, "~g", powers=True),
-                key=f"{norm}-{run.id}",
-                alt=f"{title} of each layer by epoch, on a scale of powers of ten",
-            )
+        st.vega_lite_chart(
+            frame,
+            drawn.lines_spec(drawn.line_names(frame), title, "~g", powers=True),
+            key=f"{norm}-{run.id}",
+            alt=f"{title} of each layer by epoch, on a scale of powers of ten",
+        )
     st.caption(
         "Euclidean norms of the weights of a layer after each epoch, and of the gradient of its last step. Norms that "
         "shrink from layer to layer towards the input mean that the first layers hardly learn."

@@ -48,7 +48,7 @@ def small_curve(history: Sequence[dict[str, Any]], figure: str) -> pd.DataFrame:
 
 def _small_spec(title: str, value_format: str, zero: bool) -> dict[str, Any]:
     return {
-        "height": 130,
+        "height": 220,
         "encoding": {
             "x": _EPOCH,
             "y": {
@@ -134,13 +134,13 @@ def lines_spec(names: tuple[str, ...], title: str, value_format: str, powers: bo
     domain = {"domain": list(names)}
     by_line: dict[str, Any] = {"field": "line", "type": "nominal", "title": None, "sort": list(names)}
     legend = {
-        "orient": "top",
+        "orient": "bottom",
         "direction": "vertical",
         "columns": {"expr": "max(1, floor(width / 130))"},
         "labelLimit": 120,
     }
     return {
-        "height": 280,
+        "height": 420,
         "mark": {"type": "line", "strokeWidth": 2, "point": {"size": 45, "filled": False, "strokeWidth": 1.5}},
         "encoding": {
             "x": _EPOCH,
@@ -194,7 +194,7 @@ def _histogram_spec(title: str) -> dict[str, Any]:
     by_time: dict[str, Any] = {"field": "when", "type": "nominal", "title": None}
     domain = {"domain": [THEN, NOW]}
     return {
-        "height": 200,
+        "height": 260,
         "mark": {"type": "line", "interpolate": "step", "strokeWidth": 2},
         "encoding": {
             "x": {"field": "value", "type": "quantitative", "title": title, "axis": {"format": "~g", "tickCount": 5}},
@@ -235,7 +235,7 @@ def time_rows(looks: Sequence[Inspected]) -> pd.DataFrame:
 
 
 TIME_BARS: dict[str, Any] = {
-    "height": 200,
+    "height": 320,
     "mark": {"type": "bar", "stroke": "#888888", "strokeWidth": 0.5},
     "encoding": {
         "x": {"field": "epoch", "type": "ordinal", "title": "Epoch", "axis": {"labelAngle": 0, "labelOverlap": True}},
@@ -254,7 +254,7 @@ TIME_BARS: dict[str, Any] = {
                 "domain": list(PARTS.values()),
                 "range": [CLASS_COLOURS[1], CLASS_COLOURS[4], CLASS_COLOURS[0], CLASS_COLOURS[7]],
             },
-            "legend": {"orient": "top"},
+            "legend": {"orient": "bottom"},
         },
         # From the bottom up in the order of a step.
         "order": {"field": "order", "type": "ordinal"},
