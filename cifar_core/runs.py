@@ -658,7 +658,9 @@ def create_run(
         if parent:
             weights = parent.checkpoints()[checkpoint]
             epochs = 0 if _begins_anew(config, parent) else seen_epochs(weights)
-            rows = [row for row in parent.history() if row["epoch"] <= epochs]
+            # Weights of the middle of an epoch have seen a part of it; the first start cuts what is trained again.
+            seen = max(epochs, description(weights).get("epoch", 0.0)) if epochs else 0
+            rows = [row for row in parent.history() if row["epoch"] <= seen + 1e-9]
             moments = [row for row in rows if not row["whole_epoch"]]
             few = moments[:: len(moments) // INHERITED_ROWS + 1]
             rows = sorted([row for row in rows if row["whole_epoch"]] + few, key=lambda row: row["epoch"])

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import streamlit as st
 
-from cifar_core.coach import Advice, advise
+from cifar_core.coach import FEWEST_EPOCHS, Advice, advise
 from cifar_core.events import Inspected, Start
 from cifar_core.runs import Run, RunError
 from pages import ui
@@ -26,7 +26,7 @@ def show(run: Run) -> None:
     if not history or not start:
         return
     try:
-        _coach(advise(history, looks, run.settings, start.classes), bool(looks))
+        _coach(advise(history, looks, run.settings, start.classes), len(looks))
     except RunError as error:
         st.error(ui.plain(str(error)))
     rate, speed = st.columns(2)
@@ -60,16 +60,16 @@ def show(run: Run) -> None:
                 body(run, start, looks)
 
 
-def _coach(said: Sequence[Advice], has_looks: bool) -> None:
+def _coach(said: Sequence[Advice], epochs: int) -> None:
     for advice in said:
         box, icon = _LOOKS[advice.severity]
         sentence, evidence, try_this = map(ui.plain, (advice.sentence, advice.evidence, advice.try_this))
         box(f"**{sentence}** {evidence}\n\n**What to try:** {try_this}", icon=icon)
     if not said:
         st.caption(
-            ":material/check: The coach has nothing to remark; it speaks from the third epoch on."
-            if has_looks
-            else "The coach speaks once there are epochs to read."
+            ":material/check: The coach has nothing to remark."
+            if epochs >= FEWEST_EPOCHS
+            else f"The coach speaks once there are {FEWEST_EPOCHS} epochs to read."
         )
 
 

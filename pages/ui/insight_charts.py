@@ -18,6 +18,7 @@ from pages.ui.charts import CLASS_COLOURS, MOST_POINTS, class_colour, thinned
 PARTS = {"data": "Data", "forward": "Forward", "backward": "Backward", "step": "Step"}
 
 MOST_LINES = 10
+MOST_LAYERS = 6
 """More lines in one chart cannot be told apart."""
 
 MOST_EPOCHS = 60
@@ -115,7 +116,7 @@ def _some(looks: Sequence[Inspected]) -> Sequence[Inspected]:
 
 
 def _spread(names: Sequence[str]) -> list[str]:
-    places = np.linspace(0, len(names) - 1, min(len(names), MOST_LINES)).round().astype(int)
+    places = np.linspace(0, len(names) - 1, min(len(names), MOST_LAYERS)).round().astype(int)
     return [names[place] for place in places]
 
 
@@ -133,11 +134,13 @@ def lines_spec(names: tuple[str, ...], title: str, value_format: str, powers: bo
     """
     domain = {"domain": list(names)}
     by_line: dict[str, Any] = {"field": "line", "type": "nominal", "title": None, "sort": list(names)}
+    # A sign and a name; two short ones stand beside each other on the narrowest screen.
+    wide = 45 + 7 * min(max(map(len, names), default=1), 24)
     legend = {
         "orient": "bottom",
         "direction": "vertical",
-        "columns": {"expr": "max(1, floor(width / 130))"},
-        "labelLimit": 120,
+        "columns": {"expr": f"max({2 if wide <= 130 else 1}, floor(width / {wide}))"},
+        "labelLimit": wide - 25,
     }
     return {
         "height": 420,
