@@ -372,4 +372,8 @@ def test_the_path_of_the_command_line_is_read_by_itself_until_somebody_removes_i
     assert not app.metric
     folder, _ = job.data_task(cache.parent, str(tiny_source))
     assert folder.state == "finished"
+    # Between its last word and its exit the worker still holds the lock.
+    limit = time.monotonic() + 20
+    while folder.alive and time.monotonic() < limit:
+        time.sleep(0.05)
     assert not folder.alive

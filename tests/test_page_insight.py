@@ -62,7 +62,11 @@ def look(epoch: int, **figures: Any) -> Inspected:
 
 def test_the_coach_is_quiet_where_it_has_nothing_to_say(trained_run: Run, dashboard: Open) -> None:
     app = opened(dashboard, trained_run)
-    assert "The coach has nothing to remark" in texts(app)
+    assert "The coach speaks once there are 3 epochs to read." in texts(app)
+    for epoch in (3, 4):
+        trained_run.append(epoch_event(epoch))
+    app = opened(dashboard, trained_run)
+    assert "The coach has nothing to remark." in texts(app)
     assert not app.warning
 
 

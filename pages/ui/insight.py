@@ -26,7 +26,7 @@ def show(run: Run) -> None:
     if not history or not start:
         return
     try:
-        _coach(advise(history, looks, run.settings, start.classes), len(looks))
+        _coach(advise(history, looks, run.settings, start.classes), sum(row["whole_epoch"] for row in history))
     except RunError as error:
         st.error(ui.plain(str(error)))
     rate, speed = st.columns(2)
