@@ -495,7 +495,7 @@ class TrainConfig:
     keep_every: int = setting(
         10,
         "Epochs between weights that are kept beside the best and the last ones, to go back to or to fork from. "
-        "0 keeps none; of a long run at most ten stay, evenly spread.",
+        "0 keeps none; of a long run at most thirty stay, evenly spread.",
         "Machine",
         low=0,
         high=1000,

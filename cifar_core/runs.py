@@ -45,7 +45,7 @@ ID_PATTERN = re.compile(r"[0-9]{8}-[0-9]{6}-[a-z0-9_]{1,40}-[0-9a-f]{4}")
 CHECKPOINT_PATTERN = re.compile(r"best|last|(epoch|step)-(0|[1-9][0-9]{0,9})")
 """Names of checkpoints: two that are written anew again and again, and those kept on purpose."""
 
-KEPT_EPOCHS = 10
+KEPT_EPOCHS = 30
 """How many checkpoints `keep_every` leaves at most, which bounds the disk space of a run."""
 
 _HALF_WRITTEN = re.compile(r"\..+\.(\d+\.tmp|\d+\.\d+\.partial|npz\.[0-9a-f]{32})")
