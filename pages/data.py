@@ -5,7 +5,7 @@ import streamlit as st
 from cifar_core.datasets import cached
 from cifar_core.sources import DataError
 from pages import ui
-from pages.ui import images, loaders, sources
+from pages.ui import images, loaders, selecting, sources
 
 ui.page("Data")
 sources.see_to_reading()
@@ -29,6 +29,7 @@ except DataError as error:
 images.facts(info, data)
 images.distribution(info)
 
+selecting.bar(info, restricts=True)
 split = images.choose_split("What the images, pixels and the batch below are of.")
 images_tab, pixels_tab, preprocessing_tab = st.tabs(
     ["Images", "Pixels", "Preprocessing"], key="view", on_change="rerun", bind="query-params"

@@ -15,7 +15,7 @@ from cifar_core.features import FEWEST_IMAGES
 from cifar_core.runs import Run, RunError
 from cifar_core.sources import DataError
 from pages import ui
-from pages.ui import charts, loaders
+from pages.ui import charts, loaders, selecting
 
 MAP_SIZES = (1000, 2000, 5000, 10_000)
 MOST_SHOWN = 60  # Nobody looks at more small images, and each of them is sent.
@@ -110,6 +110,9 @@ def show_selection(run: Run, info: DataInfo, found: loaders.FeatureMap, selected
     with st.container(height=430 if len(shown) > 12 else "content", border=False):
         test = loaders.test_split(info.id, info.fingerprint, ui.place().cache, info.classes)
         ui.gallery(test.images[shown], captions, alts)
+    facts = found.facts
+    about = f"chosen on the map of run {facts['run']}, {facts['checkpoint']} weights, epoch {facts['epoch']:.3g}"
+    selecting.offer(info, "test", selected, about, "select-lasso")
     index = shown[0] if one else st.selectbox("Look closer at test image", shown, width=240)
     kept = {"checkpoint": st.query_params["checkpoint"]} if "checkpoint" in st.query_params else {}
     ui.link("Explain", f"Where does the network look on test image {index}?", image=str(index), **kept)
@@ -175,6 +178,7 @@ try:
         run = ui.choose_run(needs_weights=True)
         checkpoint = ui.choose_checkpoint(run) if run else None
     if run and checkpoint and (info := ui.data_of(run)):
+        selecting.bar(info)
         show(run, checkpoint, info)
 except (DataError, RunError) as error:
     st.error(ui.plain(str(error)))

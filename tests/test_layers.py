@@ -32,6 +32,7 @@ WITHOUT_TORCH = (
     "photos",
     "evaluation",
     "features",
+    "selections",
     "job",
     "__main__",
 )

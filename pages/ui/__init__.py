@@ -44,6 +44,9 @@ MENU = (
     Entry("pages/explain.py", "Explain", ":material/visibility:", "Where does a model look?"),
 )
 
+SPLITS = {"train": "training", "test": "test"}
+"""How the splits are called in a sentence."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -93,9 +96,9 @@ def link(title: str, label: str, **query: str) -> None:
 
 
 def _kept() -> dict[str, str]:
-    """The run and the data that every link hands on: those in the URL, or those just chosen, which get there later."""
+    """The run, data and selection that every link hands on: those in the URL, or just chosen, which get there later."""
     kept = {}
-    for name in ("run", "data"):
+    for name in ("run", "data", "selection"):
         value = st.query_params.get(name)
         if value is not None and value == st.session_state.get(f"{name}_in_url"):
             value = st.session_state.get(f"{name}_choice", value)

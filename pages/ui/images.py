@@ -11,13 +11,12 @@ import streamlit as st
 from cifar_core.config import FIELDS
 from cifar_core.datasets import DataInfo, DataSet
 from pages import ui
-from pages.ui import batches, charts, loaders
+from pages.ui import batches, charts, loaders, selecting
 
 PER_PAGE = 88
 BATCH = 64
 
-SPLITS = {"train": "training", "test": "test"}
-"""How the splits are called in a sentence."""
+SPLITS = ui.SPLITS
 
 
 def choose_split(help: str) -> str:
@@ -118,8 +117,13 @@ def gallery(info: DataInfo, data: DataSet, split: str) -> None:
         tuple(info.classes.index(name) for name in chosen),
         seed if shuffled else None,
     )
+    selected = selecting.images_of(info, split)
+    if selected is not None:
+        order = order[np.isin(order, selected)]
     if not len(order):
-        st.info(f"The {SPLITS[split]} split has no image of {ui.plain(', '.join(chosen))}.")
+        of = f" of {ui.plain(', '.join(chosen))}" if chosen else ""
+        where = "The selection" if selected is not None else f"The {SPLITS[split]} split"
+        st.info(f"{where} has no image{of}.")
         return
     pages = math.ceil(len(order) / PER_PAGE)
     # The pages come below the images, but decide what these are.
@@ -130,7 +134,8 @@ def gallery(info: DataInfo, data: DataSet, split: str) -> None:
     names = [info.classes[label] for label in source.labels[shown]]
     with pictures:
         st.caption(
-            f"{len(order):,} {SPLITS[split]} images{' in random order' if shuffled else ''}; these are "
+            f"{len(order):,} {'selected ' if selected is not None else ''}{SPLITS[split]} images"
+            f"{' in random order' if shuffled else ''}; these are "
             f"{(page - 1) * PER_PAGE + 1:,} to {(page - 1) * PER_PAGE + len(shown):,}. "
             "The number below an image is its index in the split."
         )
@@ -142,10 +147,23 @@ def gallery(info: DataInfo, data: DataSet, split: str) -> None:
 
 
 def pixels(info: DataInfo, split: str) -> None:
-    """Histograms, means and mean images over a whole split."""
-    summary = loaders.pixel_summary(info.id, info.fingerprint, ui.place().cache, split)
+    """Histograms, means and mean images over a split or the selected images of it."""
+    selected = selecting.current(info) if selecting.images_of(info, split) is not None else None
+    if selected is not None and not len(selected):
+        st.info("The selection has no image.")
+        return
+    summary = loaders.pixel_summary(
+        info.id,
+        info.fingerprint,
+        ui.place().cache,
+        split,
+        selected.digest if selected else "",
+        selected.indices if selected else None,
+    )
     images = int(summary.class_images.sum())
-    st.markdown(f"**Values of the three channels** over all {images:,} {SPLITS[split]} images")
+    which = "the" if selected else "all"
+    picked = "selected " if selected else ""
+    st.markdown(f"**Values of the three channels** over {which} {images:,} {picked}{SPLITS[split]} images")
     st.plotly_chart(
         charts.channel_histograms(summary.histograms),
         config={"displayModeBar": False},
@@ -179,7 +197,7 @@ def pixels(info: DataInfo, split: str) -> None:
         },
         alt="Mean and deviation of each channel",
     )
-    if split == "train":
+    if split == "train" and not selected:
         st.caption("The normalisation `statistics` uses the means and deviations (0 to 1) of this split.")
     st.markdown("**Mean image of each class**, each pixel averaged over all images of the class")
     there = np.flatnonzero(summary.class_images)
@@ -194,6 +212,12 @@ def pixels(info: DataInfo, split: str) -> None:
 def preprocessing(info: DataInfo, data: DataSet, split: str) -> None:
     """One batch as stored, and as a network gets it at test time."""
     order = loaders.gallery_order(info.id, info.fingerprint, ui.place().cache, split, (), 0)
+    selected = selecting.images_of(info, split)
+    if selected is not None:
+        order = order[np.isin(order, selected)]
+    if not len(order):
+        st.info("The selection has no image.")
+        return
     indices = tuple(order[:BATCH].tolist())
     batch = batches.preprocessed(info.id, info.fingerprint, ui.place().cache, split, indices)
     st.markdown(

@@ -22,8 +22,9 @@ from cifar_core.evaluation import Evaluation, EvaluationError
 from cifar_core.photos import read_photo, square, to_input
 from cifar_core.pixels import PixelSummary, summarise
 from cifar_core.runs import Run, RunError
+from cifar_core.selections import Selection, find
 from cifar_core.sources import DataError
-from cifar_core.subsets import split_of_classes
+from cifar_core.subsets import renumbered, split_of_classes
 from pages.ui import charts
 
 if TYPE_CHECKING:
@@ -65,11 +66,47 @@ def prepared(source: str, cache: Path, known: tuple[str, ...]) -> DataInfo | Non
     return info if info and info.id in known else None
 
 
-@st.cache_resource(max_entries=8, show_spinner="Counting pixels")
-def pixel_summary(data_id: str, fingerprint: str, cache: Path, split: str) -> PixelSummary:
-    """The pixels of a whole split, counted; shared and read-only."""
+def selection(text: str, fingerprint: str, folder: Path) -> Selection:
+    """A selection; read-only.
+
+    Raises:
+        SelectionError: There is none of that data set.
+    """
+    # A name alone may come to mean something else; what is pinned or listed cannot.
+    return _pinned(text, fingerprint, folder) if "." in text else find(text, fingerprint, folder)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _pinned(text: str, fingerprint: str, folder: Path) -> Selection:
+    return find(text, fingerprint, folder)
+
+
+def places(
+    data_id: str,
+    fingerprint: str,
+    cache: Path,
+    split: str,
+    classes: tuple[str, ...],
+    indices: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Where in the whole split the images are that `indices` number among those of some classes."""
     opened = data_set(data_id, fingerprint, cache)
-    return summarise(getattr(opened, split), len(opened.info.classes))
+    if classes == opened.info.classes:
+        return indices
+    labels = getattr(opened, split).labels
+    return np.flatnonzero(renumbered(labels, opened.info.classes, classes) >= 0)[indices]
+
+
+@st.cache_resource(max_entries=8, show_spinner="Counting pixels")
+def pixel_summary(
+    data_id: str, fingerprint: str, cache: Path, split: str, digest: str, _indices: NDArray[np.int64] | None
+) -> PixelSummary:
+    """The pixels of a split, or of those of its images whose selection has the digest, counted; read-only."""
+    opened = data_set(data_id, fingerprint, cache)
+    whole = getattr(opened, split)
+    if _indices is not None:
+        whole = Split(whole.images[_indices], whole.labels[_indices])
+    return summarise(whole, len(opened.info.classes))
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)

@@ -1,0 +1,255 @@
+"""The one selection of the dashboard: any page fills it, shows it, and can be restricted to it.
+
+It is named by the URL's `selection`, which links between pages hand on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+
+from cifar_core import selections
+from cifar_core.datasets import DataInfo
+from cifar_core.selections import Selection, SelectionError
+from pages import ui
+from pages.ui import loaders
+
+PARAMETER = "selection"
+
+WAYS = {
+    "new": ":material/check_box: Select these alone",
+    "or": ":material/add: Add to the selection",
+    "and": ":material/join_inner: Keep only those in both",
+    "minus": ":material/remove: Take out of the selection",
+}
+"""What can be done with images beside those selected already."""
+
+
+def current(info: DataInfo) -> Selection | None:
+    """What is selected of a data set; None too where that is of another one or cannot be had."""
+    text = st.query_params.get(PARAMETER)
+    if not text:
+        return None
+    try:
+        found = loaders.selection(text, info.fingerprint, _folder())
+    except SelectionError:
+        return None
+    images = _images(info)[found.split]
+    return found if not len(found) or found.indices[-1] < images else None
+
+
+def images_of(info: DataInfo, split: str) -> NDArray[np.int64] | None:
+    """The selected images of a split that panels are restricted to, or None where they show all."""
+    selected = current(info)
+    return selected.indices if selected and selected.split == split and follows() else None
+
+
+def follows() -> bool:
+    """Whether panels show the selected images alone."""
+    return st.session_state.get("follow", True) is not False
+
+
+def select(selection: Selection) -> None:
+    """Put a selection into the URL; to be called by what a click calls, before the page is drawn."""
+    try:
+        st.query_params[PARAMETER] = selections.refer(selection, _folder())
+    except SelectionError as error:
+        st.session_state["selection_trouble"] = str(error)
+
+
+def offer(
+    info: DataInfo, split: str, indices: Sequence[int] | NDArray[np.int64], about: str, key: str, label: str = ""
+) -> None:
+    """A button that selects images, and ways to combine them with those selected already.
+
+    Args:
+        info: Of the data set, or of some of its classes, whose images `indices` then number.
+        about: How the images were chosen, in words, with the run, checkpoint and epoch if they rest on one.
+        key: Of the button; one for each place.
+        label: Of the button; by default how many images it selects.
+    """
+    if not len(indices):
+        return
+    whole = loaders.places(info.id, info.fingerprint, ui.place().cache, split, info.classes, np.asarray(indices))
+    chosen = Selection(info.fingerprint, split, whole, about)
+    label = label or f"Select {'this image' if len(chosen) == 1 else f'these {len(chosen):,} images'}"
+    before = current(info)
+    if before is None or before.split != split:
+        st.button(label, key=key, icon=":material/check_box:", on_click=select, args=(chosen,))
+        return
+
+    def apply() -> None:
+        way = st.session_state[key]
+        if way in WAYS:
+            select(chosen if way == "new" else selections.combined(before, chosen, way))
+
+    st.menu_button(
+        label, list(WAYS), key=key, icon=":material/check_box:", on_click=apply, format_func=WAYS.__getitem__
+    )
+
+
+def bar(info: DataInfo, restricts: bool = False) -> Selection | None:
+    """What is selected, and what can be done with it; nothing where nothing is selected nor kept.
+
+    Args:
+        restricts: Whether the page has panels that follow the selection.
+    """
+    if trouble := st.session_state.pop("selection_trouble", ""):
+        st.error(ui.plain(trouble))
+    selected, kept = current(info), selections.kept(info.fingerprint, _folder())
+    text = st.query_params.get(PARAMETER)
+    if restricts and selected and text != st.session_state.get("selection_seen"):
+        # A page that shows one split at a time shows that of a new selection.
+        st.session_state["split"] = selected.split
+    st.session_state["selection_seen"] = text
+    if selected is None:
+        if text:
+            _say_why_not(text, info)
+        elif kept:
+            with st.container(horizontal=True, vertical_alignment="center"):
+                _open_kept(kept)
+        return None
+    whole = _images(info)[selected.split]
+    with st.container(border=True, key="selection-bar"):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            name = selected.name or selected.about or "chosen images"
+            st.markdown(
+                f":material/check_box: **{len(selected):,}** of {whole:,} {ui.SPLITS[selected.split]} images of "
+                f"{ui.plain(info.name)} selected: {ui.plain(name)}",
+                width="stretch",
+            )
+            if restricts:
+                st.toggle(
+                    "Show only these",
+                    True,
+                    key="follow",
+                    bind="query-params",
+                    help="All panels of this page are then about the selected images alone.",
+                )
+        with st.container(horizontal=True, vertical_alignment="center"):
+            _keep(selected)
+            _combine(selected, kept)
+            others = selections.inverted(selected, whole)
+            st.button(
+                "Invert",
+                key="selection-invert",
+                type="tertiary",
+                icon=":material/invert_colors:",
+                help=f"Select the other {len(others):,} {ui.SPLITS[selected.split]} images.",
+                on_click=select,
+                args=(others,),
+            )
+            _export(selected, info)
+            _open_kept(kept)
+            st.button("Clear", key="selection-clear", type="tertiary", icon=":material/close:", on_click=clear)
+    return selected
+
+
+def clear() -> None:
+    """Select nothing."""
+    st.query_params.pop(PARAMETER, None)
+
+
+def _keep(selected: Selection) -> None:
+    with st.popover("Keep", icon=":material/bookmark_add:", type="tertiary"):
+        with st.form("selection-keep", border=False):
+            name = st.text_input("Name", selected.name or selections.slug(selected.about), key="selection-name")
+            st.caption("Small letters, digits and hyphens. What was kept under this name before is replaced.")
+            pressed = st.form_submit_button("Keep under this name", type="primary")
+        if pressed:
+            try:
+                kept = selections.keep(selected, name.strip(), _folder())
+                st.query_params[PARAMETER] = selections.refer(kept, _folder())
+            except SelectionError as error:
+                st.error(ui.plain(str(error)))
+            else:
+                st.rerun()
+
+
+def _combine(selected: Selection, kept: Sequence[Selection]) -> None:
+    others = {other.name: other for other in kept if other.split == selected.split and other.name != selected.name}
+    with st.popover("Combine", icon=":material/join:", type="tertiary", disabled=not others):
+        if not others:
+            return
+        way = st.segmented_control("The selection", selections.WAYS, default="or", key="selection-way", required=True)
+        name = st.selectbox("a kept one", list(others), key="selection-other")
+        if way and name:
+            result = selections.combined(selected, others[name], way)
+            st.button(
+                f"Select these {len(result):,} images",
+                key="selection-combine",
+                type="primary",
+                on_click=select,
+                args=(result,),
+            )
+
+
+def _export(selected: Selection, info: DataInfo) -> None:
+    with st.popover("Export", icon=":material/download:", type="tertiary", disabled=not len(selected)):
+        cache, name = ui.place().cache, selected.name or selections.slug(selected.about)
+
+        def table() -> str:
+            return selections.to_csv(selected, loaders.data_set(info.id, info.fingerprint, cache))
+
+        def pictures() -> bytes:
+            return selections.to_zip(selected, loaders.data_set(info.id, info.fingerprint, cache))
+
+        st.download_button("Table (CSV)", table, f"{name}.csv", "text/csv", on_click="ignore", key="selection-csv")
+        st.download_button(
+            "Folder of PNG files (zip)",
+            pictures,
+            f"{name}.zip",
+            "application/zip",
+            on_click="ignore",
+            key="selection-zip",
+            help="One folder for each class, as this program reads it too.",
+        )
+
+
+def _open_kept(kept: Sequence[Selection]) -> None:
+    if not kept:
+        return
+    with st.popover(f"Kept ({len(kept)})", icon=":material/bookmarks:", type="tertiary"):
+        by_name = {one.name: one for one in kept}
+        name = st.selectbox(
+            "Kept selection",
+            list(by_name),
+            key="selection-kept",
+            format_func=lambda name: f"{name} ({len(by_name[name]):,} {ui.SPLITS[by_name[name].split]})",
+        )
+        one = by_name[name]
+        st.caption(ui.plain(f"Chosen as: {one.about}."))
+        with st.container(horizontal=True):
+            st.button("Select", key="selection-open", type="primary", on_click=select, args=(one,))
+            st.button(
+                "Forget the name",
+                key="selection-forget",
+                on_click=selections.forget,
+                args=(name, one.fingerprint, _folder()),
+                help="Runs that were trained with it still know its images.",
+            )
+
+
+def _say_why_not(text: str, info: DataInfo) -> None:
+    try:
+        found = loaders.selection(text, info.fingerprint, _folder())
+        why = f"The selection names image {found.indices[-1]}, but the {ui.SPLITS[found.split]} split has fewer."
+    except SelectionError as error:
+        why = str(error)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.info(ui.plain(f"{why} Nothing is selected of {info.name}."), icon=":material/link_off:")
+        st.button("Clear", key="selection-clear", on_click=clear)
+
+
+def _folder() -> Any:
+    return selections.folder_of(ui.place().cache)
+
+
+def _images(info: DataInfo) -> dict[str, int]:
+    """How many images each whole split has, also where `info` is of some classes alone."""
+    data = loaders.data_set(info.id, info.fingerprint, ui.place().cache)
+    return {"train": data.info.train_images, "test": data.info.test_images}

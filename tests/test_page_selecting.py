@@ -1,0 +1,153 @@
+"""The one selection of the dashboard: filled on a page, shown, handed on, kept, combined and let go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cifar_core.selections import Selection, find, folder_of, keep, kept, refer
+from pages import ui
+from tests.conftest import Tiny
+from tests.test_page_data import PAGE, press, shown_images, texts
+
+
+@pytest.fixture
+def selected(tiny: Tiny, cache: Path) -> Callable[..., str]:
+    """The text of a selection of the tiny data set, kept under a name if one is given."""
+
+    def make(indices: Any, split: str = "train", about: str = "by hand", name: str = "") -> str:
+        chosen = Selection(tiny.info.fingerprint, split, np.array(indices), about)
+        folder = folder_of(cache)
+        return refer(keep(chosen, name, folder) if name else chosen, folder)
+
+    return make
+
+
+def shown_indices(app: Any) -> list[int]:
+    return sorted(int(caption.split()[1]) for *_, caption in shown_images(app))
+
+
+def test_the_selection_of_the_url_is_said_and_the_gallery_follows_it(
+    dashboard: Callable[..., Any], selected: Callable[..., str]
+) -> None:
+    app = dashboard(PAGE, selection=selected([3, 70, 150]))
+    assert "**3** of 180 training images" in texts(app)
+    assert shown_indices(app) == [3, 70, 150]
+    app.toggle(key="follow").set_value(False).run()
+    assert len(shown_indices(app)) == 88
+
+
+def test_a_selection_of_test_images_shows_the_test_split(
+    dashboard: Callable[..., Any], selected: Callable[..., str]
+) -> None:
+    app = dashboard(PAGE, selection=selected(range(30), "test"))
+    assert shown_indices(app) == list(range(30))
+    assert app.query_params["selection"] == selected(range(30), "test")
+
+
+def test_the_pixels_are_those_of_the_selected_images(
+    dashboard: Callable[..., Any], selected: Callable[..., str]
+) -> None:
+    app = dashboard(PAGE, selection=selected([3, 70, 150]), view="Pixels")
+    assert "over the 3 selected training images" in texts(app)
+
+
+def test_a_selection_can_be_inverted_and_cleared(dashboard: Callable[..., Any], selected: Callable[..., str]) -> None:
+    app = dashboard(PAGE, selection=selected(range(170)))
+    app.button(key="selection-invert").click().run()
+    assert shown_indices(app) == list(range(170, 180))
+    app.button(key="selection-clear").click().run()
+    assert "selection" not in app.query_params
+    assert len(shown_indices(app)) == 88
+
+
+def test_a_selection_is_kept_under_a_name_and_opened_again(
+    dashboard: Callable[..., Any], selected: Callable[..., str], tiny: Tiny, cache: Path
+) -> None:
+    app = dashboard(PAGE, selection=selected([3, 70]))
+    app.text_input(key="selection-name").set_value("odd-ones")
+    press(app, "Keep under this name")
+    assert [(one.name, one.indices.tolist()) for one in kept(tiny.info.fingerprint, folder_of(cache))] == [
+        ("odd-ones", [3, 70])
+    ]
+    assert app.query_params["selection"].startswith("odd-ones.")
+    again = dashboard(PAGE)
+    again.button(key="selection-open").click().run()
+    assert shown_indices(again) == [3, 70]
+
+
+def test_a_bad_name_gets_one_sentence(dashboard: Callable[..., Any], selected: Callable[..., str]) -> None:
+    app = dashboard(PAGE, selection=selected([3, 70]))
+    app.text_input(key="selection-name").set_value("Odd *ones*")
+    press(app, "Keep under this name")
+    assert "small letters" in app.error[0].value
+
+
+def test_a_kept_selection_is_combined_with_the_present_one(
+    dashboard: Callable[..., Any], selected: Callable[..., str], tiny: Tiny, cache: Path
+) -> None:
+    selected([70, 71], name="others")
+    app = dashboard(PAGE, selection=selected([3, 70]))
+    app.segmented_control(key="selection-way").set_value("minus").run()
+    app.button(key="selection-combine").click().run()
+    assert shown_indices(app) == [3]
+
+
+def test_a_selection_of_another_data_set_is_said_to_be_none_and_can_be_cleared(dashboard: Callable[..., Any]) -> None:
+    app = dashboard(PAGE, selection="train.00000000.1")
+    assert "is of another data set" in texts(app)
+    assert len(shown_indices(app)) == 88
+    app.button(key="selection-clear").click().run()
+    assert "selection" not in app.query_params
+
+
+def test_a_selection_beyond_the_split_is_none(dashboard: Callable[..., Any], selected: Callable[..., str]) -> None:
+    app = dashboard(PAGE, selection=selected([4000]))
+    assert "names image 4000" in texts(app)
+
+
+def test_links_hand_the_selection_on(dashboard: Callable[..., Any], selected: Callable[..., str]) -> None:
+    text = selected([3, 70])
+    app = dashboard(PAGE, selection=text)
+    links = [link.proto for link in app.get("page_link")]
+    assert links
+    assert all(f"selection={text}" in link.query_string for link in links)
+
+
+def test_images_are_numbered_as_in_the_whole_split_whatever_classes_a_run_knows(tiny: Tiny) -> None:
+    from cifar_core.datasets import open_cached
+    from pages.ui import loaders
+
+    data = open_cached(tiny.info.id, tiny.cache)
+    classes = ("circle", "stripes")
+    test = loaders.test_split(tiny.info.id, tiny.info.fingerprint, tiny.cache, classes)
+    whole = loaders.places(tiny.info.id, tiny.info.fingerprint, tiny.cache, "test", classes, np.array([0, 25, 39]))
+    for ours, place in zip((0, 25, 39), whole, strict=True):
+        np.testing.assert_array_equal(test.images[ours], data.test.images[place])
+    assert ui.SPLITS["test"] == "test"
+
+
+def test_a_page_offers_images_alone_or_beside_those_selected(
+    dashboard: Callable[..., Any], tiny: Tiny, cache: Path
+) -> None:
+    from streamlit.testing.v1 import AppTest
+
+    def script(info, indices):  # type: ignore[no-untyped-def]  # it is read as text, where no name is known
+        from pages.ui import selecting
+
+        selecting.offer(info, "test", indices, "a lasso", "lasso")
+
+    def selected_after(app: Any) -> list[int]:
+        text = app.query_params["selection"]
+        text = text[0] if isinstance(text, list) else text
+        return find(text, tiny.info.fingerprint, folder_of(cache)).indices.tolist()
+
+    app = AppTest.from_function(script, args=(tiny.info, [5, 6]), default_timeout=60).run()
+    assert not app.exception
+    app.button(key="lasso").click().run()
+    assert selected_after(app) == [5, 6]
+    assert not [button for button in app.button if button.key == "lasso"], "now there are several ways"
