@@ -142,6 +142,41 @@ def test_another_recipe_replaces_the_settings_and_the_link(dashboard: Open) -> N
     assert widgets(app)["model"].value == "single_conv"
 
 
+def test_a_reload_keeps_the_form(dashboard: Open) -> None:
+    app = change(dashboard(PAGE, recipe="single_conv"), epochs=7, learning_rate=0.3, classes=["circle", "stripes"])
+    assert app.query_params["set"] == "classes:circle%2Cstripes,epochs:7,lr:0.3"
+    again = dashboard(PAGE, **app.query_params)
+    assert {name: widget.value for name, widget in widgets(again).items()} == {
+        name: widget.value for name, widget in widgets(app).items()
+    }
+    assert not again.warning
+    change(again, epochs=10, learning_rate=0.01, classes=[])
+    assert "set" not in again.query_params
+
+
+def test_a_bad_value_in_the_link_is_ignored_with_a_sentence(dashboard: Open) -> None:
+    app = dashboard(PAGE, recipe="single_conv", set="epochs:0,seed:3")
+    assert [warning.value.replace("\\", "") for warning in app.warning] == [
+        "Ignored in this link: epochs must be at least 1, but is 0."
+    ]
+    assert (widgets(app)["epochs"].value, widgets(app)["seed"].value) == (10, 3)
+    assert app.query_params["set"] == "seed:3"
+
+
+def test_a_reload_keeps_what_a_fork_begins_with(dashboard: Open, trained_run: Run) -> None:
+    app = dashboard(PAGE)
+    app.selectbox(key=f"beginning-{trained_run.id}").set_value(trained_run.id).run()
+    app.selectbox(key=f"weights-{trained_run.id}").set_value("last").run()
+    change(app, epochs=9)
+    again = dashboard(PAGE, **app.query_params)
+    assert again.selectbox(key=f"beginning-{trained_run.id}").value == trained_run.id
+    assert again.selectbox(key=f"weights-{trained_run.id}").value == "last"
+    assert widgets(again)["epochs"].value == 9
+    assert "Fork the run" in labels(again)
+    again.selectbox(key=f"beginning-{trained_run.id}").set_value("fresh").run()
+    assert "begin" not in again.query_params
+
+
 def test_a_pretrained_model_takes_the_settings_it_needs_with_it(dashboard: Open) -> None:
     app = change(dashboard(PAGE), width=0.5, initialisation="he")
     pretrained = next(name for name in MODELS if MODELS[name].pretrained)

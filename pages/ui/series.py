@@ -22,12 +22,16 @@ def choose() -> None:
         list(KINDS),
         format_func=lambda kind: KINDS[kind],
         key="series_kind",
+        # A reload of the page keeps it.
+        bind="query-params",
         help="Repeat the training with seeds that count up from the one below, or on each fold of a cross-validation. "
         "The runs wait for the device in turn; their mean and standard deviation are shown.",
     )
     if kind:
         what, usual = ("seeds", 3) if kind == "seeds" else ("folds", 5)
-        st.number_input(f"Number of {what}", 2, series.most_runs(kind), usual, key=f"series_{what}")
+        st.number_input(
+            f"Number of {what}", 2, series.most_runs(kind), usual, key=f"series_{what}", bind="query-params"
+        )
 
 
 def chosen() -> tuple[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -14,7 +15,7 @@ from cifar_core.runs import Run, RunError, family_of, list_runs, seen_epochs
 from cifar_core.schedules import planned, unforeseen
 from cifar_core.subsets import chosen_classes, class_names, info_of_classes, listed_classes
 from pages import ui
-from pages.ui import charts, loaders, ranging, series
+from pages.ui import address, charts, loaders, ranging, series
 
 
 def beginning(run: Run | None) -> tuple[Run | None, str]:
@@ -37,6 +38,16 @@ def beginning(run: Run | None) -> tuple[Run | None, str]:
             return "Fresh weights"
         return f"{'This run: ' if name == run.id else ''}{charts.run_label(offered[name])}"
 
+    # As a reload or a copied link says it: once, as later the widgets know better.
+    asked, _, weights_asked = st.query_params.get("begin", "").partition(":")
+    asked = "" if "begin_read" in st.session_state else asked
+    st.session_state["begin_read"] = True
+    if asked in offered:
+        st.session_state[f"beginning-{run.id}"] = asked
+        if weights_asked in offered[asked].checkpoints():
+            st.session_state[f"weights-{asked}"] = weights_asked
+    elif asked:
+        st.warning(ui.plain(f"Run {asked[:80]!r} of this link has no weights here to begin with."))
     chosen = st.selectbox(
         "Begin with",
         ["fresh", *offered],
@@ -47,6 +58,7 @@ def beginning(run: Run | None) -> tuple[Run | None, str]:
         "first.",
     )
     if chosen == "fresh":
+        st.query_params.pop("begin", None)
         return None, "last"
     parent = offered[chosen]
     steps = parent.start.steps_per_epoch if parent.start else 0
@@ -57,6 +69,7 @@ def beginning(run: Run | None) -> tuple[Run | None, str]:
         format_func=lambda name: ui.checkpoint_label(name, steps) + (best if name == "best" else ""),
         key=f"weights-{parent.id}",
     )
+    st.query_params["begin"] = f"{parent.id}:{weights}"
     return parent, weights
 
 
@@ -81,9 +94,8 @@ def form(parent: Run | None = None, checkpoint: str = "last") -> TrainConfig | N
     """
     infos = {info.source: info for info in cached(ui.place().cache)}
     if parent:
-        begun = f"{parent.id} {checkpoint}"
-        if st.session_state.get("filled_with") != begun:
-            _fill_in(_going_on(parent, checkpoint), begun)
+        source = f"{parent.id} {checkpoint}"
+        base = _going_on(parent, checkpoint)
     else:
         recipe = st.selectbox(
             "Recipe",
@@ -96,8 +108,9 @@ def form(parent: Run | None = None, checkpoint: str = "last") -> TrainConfig | N
         about = RECIPES[recipe]
         differs = f" Not as published: {about.differs}" if about.differs else ""
         st.caption(f"{about.summary} *{about.source}.*{differs}")
-        if st.session_state.get("filled_with") != recipe:
-            _fill_in(TrainConfig.from_values(RECIPES[recipe].settings), recipe)
+        source, base = recipe, TrainConfig.from_values(about.settings)
+    if st.session_state.get("filled_with") != source:
+        _begin(base, source, infos)
     # The button comes before the settings on the page and after them in the script.
     top = st.container()
     values: dict[str, Any] = {}
@@ -106,6 +119,7 @@ def form(parent: Run | None = None, checkpoint: str = "last") -> TrainConfig | N
             for name, field in FIELDS.items():
                 if field.metadata["group"] == group and _matters(name, values):
                     values[name] = _setting(name, field.metadata, infos, f"set_{name}")
+    _keep_in_url(values, base, infos)
     try:
         config = TrainConfig.from_values(values)
         info = infos.get(config.data)
@@ -230,6 +244,32 @@ def _preview(config: TrainConfig, info: DataInfo | None) -> None:
 def _matters(name: str, values: dict[str, Any]) -> bool:
     """Whether the setting has an effect beside those chosen above it."""
     return all(values.get(other) in wanted for other, wanted in FIELDS[name].metadata["used_by"].items())
+
+
+def _begin(base: TrainConfig, source: str, infos: dict[str, DataInfo]) -> None:
+    """Fill in the form; at the beginning of a visit with what the URL says differs from the recipe or the parent."""
+    config = base
+    if "filled_with" not in st.session_state:
+        config, refused = address.read(st.query_params.get("set", ""), base)
+        if refused:
+            st.warning(ui.plain(f"Ignored in this link: {' '.join(refused)}"), icon=":material/link_off:")
+        data = {info.id: info.source for info in infos.values()}.get(st.query_params.get("of", ""))
+        config = dataclasses.replace(config, data=data) if data else config
+    _fill_in(config, source)
+
+
+def _keep_in_url(values: dict[str, Any], base: TrainConfig, infos: dict[str, DataInfo]) -> None:
+    """What differs from the recipe or the parent survives a reload of the page."""
+    differs = address.written(values, base)
+    source = values.get("data")
+    # The data set that is chosen first changes with time, so it is left out like any value of the recipe.
+    usual = base.data if base.data in infos else next(iter(infos), None)
+    other = infos[source].id if source in infos and source != usual else ""
+    for name, value in (("set", differs), ("of", other)):
+        if not value:
+            st.query_params.pop(name, None)
+        elif st.query_params.get(name) != value:
+            st.query_params[name] = value
 
 
 def _fill_in(config: TrainConfig, source: str) -> None:
