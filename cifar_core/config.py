@@ -502,6 +502,16 @@ class TrainConfig:
         unit="epochs",
         label="Keep weights every",
     )
+    keep_logits: int = setting(
+        50,
+        "Room for what the network says of every validation image after each epoch, with which Evaluate goes back to "
+        "any of them. Where it is full, only every second, fourth, ... epoch stays. 0 keeps none.",
+        "Machine",
+        low=0,
+        high=10_000,
+        unit="MB",
+        label="Keep predictions up to",
+    )
     device: str = setting(
         "auto",
         "Where to compute; auto takes the fastest that is there.",

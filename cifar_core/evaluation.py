@@ -97,6 +97,37 @@ class Evaluation:
         reach = z / (1 + z**2 / images) * math.sqrt(share * (1 - share) / images + z**2 / (4 * images**2))
         return max(0.0, middle - reach), min(1.0, middle + reach)
 
+    def bootstrap(self, resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
+        """The 95 % percentile intervals of the bootstrap (Efron, 1979): the figures of samples of as many images, drawn
+        from these with replacement.
+
+        Figures that follow from the confusion matrix need no drawing of images: the cells of a sample are multinomial.
+
+        Args:
+            resamples: How many samples are drawn; of many classes fewer, as each is a whole matrix.
+
+        Returns:
+            One row per figure, `low` and `high`: accuracy, and macro and weighted precision, recall and f1, named such
+            as `macro f1`.
+        """
+        count, images = len(self.classes), len(self)
+        samples = min(resamples, max(20_000_000 // count**2, 100))
+        random = np.random.default_rng(seed)
+        cells = random.multinomial(images, self.confusion().ravel() / images, samples).reshape(samples, count, count)
+        hits, of_class, predicted = cells.diagonal(axis1=1, axis2=2), cells.sum(axis=2), cells.sum(axis=1)
+        figures = {"accuracy": hits.sum(axis=1) / images}
+        seen = (of_class + predicted) > 0
+        for name, part, whole in (
+            ("precision", hits, predicted),
+            ("recall", hits, of_class),
+            ("f1", 2 * hits, of_class + predicted),
+        ):
+            each = np.divide(part, whole, out=np.zeros(part.shape), where=whole > 0)
+            figures[f"macro {name}"] = (each * seen).sum(axis=1) / seen.sum(axis=1)
+            figures[f"weighted {name}"] = (each * of_class).sum(axis=1) / images
+        ends = {name: np.quantile(values, [0.025, 0.975]) for name, values in figures.items()}
+        return pd.DataFrame.from_dict(ends, orient="index", columns=["low", "high"])
+
     def confusion(self) -> NDArray[np.int64]:
         """(K, K) number of images by true class (row) and predicted class (column)."""
         count = len(self.classes)
@@ -133,6 +164,23 @@ class Evaluation:
         report = self.report()
         seen = (self.confusion().sum(axis=0) + self.confusion().sum(axis=1)) > 0
         return {name: float(report.loc[seen, name].mean()) for name in ("precision", "recall", "f1")}
+
+    def weighted(self) -> dict[str, float]:
+        """Mean precision, recall and F1 over the classes, each weighted by its images."""
+        report = self.report()
+        return {
+            name: float((report[name] * report["images"]).sum() / len(self)) for name in ("precision", "recall", "f1")
+        }
+
+    @cached_property
+    def margins(self) -> NDArray[np.float32]:
+        """(N,) how far the probability of the own class is above that of the strongest other one; negative in
+        [-1, 0] where another one is predicted."""
+        rows = np.arange(len(self))
+        others = self.probabilities.copy()
+        own = others[rows, self.labels]
+        others[rows, self.labels] = -1
+        return own - others.max(axis=1)
 
     def top_k(self, k: int) -> float:
         """Share of the images whose class is among the k most probable; of equal ones the first come first.
@@ -278,6 +326,30 @@ class Evaluation:
 
     def _names(self, places: NDArray[np.int64]) -> list[str]:
         return [self.classes[place] for place in places]
+
+
+def clustered(confusion: NDArray[np.int64]) -> NDArray[np.int64]:
+    """An order of the classes in which those that are mistaken for each other stand together.
+
+    By the second eigenvector of the Laplacian of the confusions (Fiedler, 1973), which puts classes on a line such that
+    the squared distances of confused ones are least. The end with the first class comes first.
+
+    Args:
+        confusion: (K, K).
+
+    Returns:
+        (K,) numbers of the classes.
+    """
+    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    alike = shares + shares.T
+    np.fill_diagonal(alike, 0)
+    # A little of everything, so that classes without a mistake hang together too.
+    alike += 1e-6
+    scale = 1 / np.sqrt(alike.sum(axis=1))
+    vectors = np.linalg.eigh(np.eye(len(alike)) - scale[:, None] * alike * scale)[1]
+    place = vectors[:, 1] * scale
+    order = np.argsort(place.round(9), kind="stable")
+    return order if np.flatnonzero(order == 0)[0] * 2 < len(order) else order[::-1].copy()
 
 
 def _check(labels: NDArray[Any], probabilities: NDArray[Any], classes: tuple[str, ...]) -> None:

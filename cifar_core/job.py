@@ -7,6 +7,7 @@ import errno
 import hashlib
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import signal
@@ -41,12 +42,27 @@ from cifar_core.events import (
     Waiting,
 )
 from cifar_core.queues import device_folder, is_next, keep_place
-from cifar_core.runs import Held, Run, RunError, WorkFolder, create_run, kept_epochs, read_json, repeat_run, write_whole
+from cifar_core.runs import (
+    Held,
+    Run,
+    RunError,
+    WorkFolder,
+    create_run,
+    description,
+    kept_epochs,
+    read_json,
+    repeat_run,
+    write_whole,
+)
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from cifar_core.compute import Compute
     from cifar_core.datasets import DataInfo, DataSet, Split
     from cifar_core.distributed import Team
+    from cifar_core.evaluation import Evaluation
     from cifar_core.models import Classifier
     from cifar_core.training import Training
 
@@ -356,6 +372,38 @@ def evaluation_work(run: Run, checkpoint: str, info: DataInfo) -> dict[str, Any]
     return {"task": "evaluate", "run": str(run.path.resolve()), "checkpoint": checkpoint, "data": info.id}
 
 
+def logits_task(run: Run, split: str, info: DataInfo) -> tuple[WorkFolder, dict[str, Any]]:
+    """Where it is reported how the networks of `unseen_checkpoints` look at a split, and the task that lets them.
+
+    What they say is kept in `run.logits(split)` beside what is there already.
+
+    Args:
+        split: "validation" or "test".
+    """
+    folder = run.task(f"logits-{split}-{info.fingerprint[:16]}")
+    return folder, {"task": "logits", "run": str(run.path.resolve()), "split": split, "data": info.id}
+
+
+def views_task(run: Run, checkpoint: str, info: DataInfo) -> tuple[WorkFolder, dict[str, Any]]:
+    """Where it is kept what a checkpoint says of flipped and shifted test images (`views.npz`; see
+    `cifar_core.invariance`), and the task that makes it. As for `evaluation_task`, never computed twice."""
+    folder = run.task(f"views-{_identity(run, checkpoint, info)}")
+    return folder, {**evaluation_work(run, checkpoint, info), "task": "views"}
+
+
+def unseen_checkpoints(run: Run, split: str) -> dict[int, str]:
+    """The checkpoints of whole epochs of which nothing is kept for a split, by epoch."""
+    from cifar_core import logits
+
+    there = logits.files(run.logits(split))
+    found: dict[int, str] = {}
+    for name, path in run.checkpoints().items():
+        epoch = description(path).get("epoch", 0.5)
+        if epoch == int(epoch) and int(epoch) not in there:
+            found.setdefault(int(epoch), name)
+    return dict(sorted(found.items()))
+
+
 def map_task(
     run: Run, checkpoint: str, info: DataInfo, images: int, perplexity: float, seed: int = 0
 ) -> tuple[WorkFolder, dict[str, Any]]:
@@ -573,6 +621,7 @@ def _train(run: Run, cache: Path, team: Team | None) -> Iterator[Event]:
         team.told(_Order())
         training, data = _set_up(run, cache, compute, team)
         yield from _restored(run, training, data)
+        _begin_logits(run, training, data)
         if team.size > 1:
             tensors, counters = training.state()
             team.told(({name: tensor.detach().cpu() for name, tensor in tensors.items()}, counters))
@@ -726,6 +775,9 @@ def _steered(run: Run, training: Training, data: DataSet, stack: ExitStack) -> I
         pause = min(training.seconds / CURVE_POINTS, 10.0)
         if isinstance(event, Changed):
             run.fulfilled("change")
+        if isinstance(event, Epoch):
+            # Before its event: what is said of an epoch is there as soon as the epoch is.
+            _keep_logits(run, training, event)
         if not isinstance(event, Progress) or time.monotonic() - said >= pause:
             yield _said(run, event)
             said = time.monotonic()
@@ -791,6 +843,39 @@ def _change(run: Run, training: Training) -> Iterator[Event]:
             yield _said(run, Refused(message=str(error)))
 
 
+def _begin_logits(run: Run, training: Training, data: DataSet) -> None:
+    """Make ready to keep what is said of the validation images, and let go of that on epochs that are trained again."""
+    import numpy as np
+
+    from cifar_core import logits
+    from cifar_core.subsets import chosen_classes
+
+    epochs = len(training.validation_losses)
+    test = run.logits("test")
+    for epoch, path in logits.files(test).items():
+        if epoch > epochs:
+            path.unlink(missing_ok=True)
+    if training.config.keep_logits:
+        labels = training.images.validation_labels.cpu().numpy()
+        indices = training.images.validation_indices or range(len(labels))
+        classes = chosen_classes(training.config.classes, data.info.classes)
+        facts = _facts(run, data, "validation", len(labels))
+        images = logits.Images(labels, np.asarray(indices, np.int64), classes, facts)
+        logits.begin(run.logits("validation"), images, after=epochs)
+
+
+def _keep_logits(run: Run, training: Training, epoch: Epoch) -> None:
+    from cifar_core import logits
+
+    if room := 1_000_000 * training.config.keep_logits:
+        folder = run.logits("validation")
+        logits.keep(folder, epoch.epoch, training.validation_logits.cpu().numpy())
+        # Of epochs whose weights stay there are more things to ask.
+        kept = set(kept_epochs(training.config.keep_every, epoch.epoch))
+        best = None if epoch.best else run.best
+        logits.thin(folder, room, kept | {best.epoch if best else epoch.epoch})
+
+
 def _keep_last(run: Run, training: Training, data: DataSet) -> None:
     """Keep the present weights, and those kept before in case that the file is damaged."""
     _keep(run, training, data, "last", before=run.path / "checkpoints" / "previous.safetensors")
@@ -841,6 +926,8 @@ def execute_task(folder: WorkFolder, cache: Path) -> Iterator[Event]:
         task = read_json(folder.path / "task.json") or {}
         works: dict[str, Callable[..., Iterator[Event]]] = {
             "evaluate": _evaluate,
+            "logits": _logits,
+            "views": _views,
             "map": _map,
             "range": _range,
             "data": _data,
@@ -864,18 +951,21 @@ def execute_task(folder: WorkFolder, cache: Path) -> Iterator[Event]:
 
 @dataclass(frozen=True)
 class _Subject:
-    """What evaluations and maps are about."""
+    """What evaluations and maps are about: a network, and images of a split with their indices in it."""
 
     network: Any
-    test: Split
+    images: Split
+    indices: NDArray[np.int64]
     facts: dict[str, Any]
 
 
-def _subject(run: str, checkpoint: str, data: str, cache: Path) -> _Subject:
+def _subject(run: str, checkpoint: str, data: str, cache: Path, split: str = "test") -> _Subject:
+    import numpy as np
+
     from cifar_core.compute import choose
-    from cifar_core.datasets import open_cached
+    from cifar_core.datasets import Split, open_cached
     from cifar_core.networks import load_network
-    from cifar_core.subsets import split_of_classes
+    from cifar_core.subsets import renumbered, training_indices
 
     which = Run(Path(run))
     if checkpoint not in which.checkpoints():
@@ -889,19 +979,30 @@ def _subject(run: str, checkpoint: str, data: str, cache: Path) -> _Subject:
             f"Run {which.id} tells {_counted(network.classes)} apart, but the data set {opened.info.name} has "
             f"{_counted(known)}."
         )
-    test = split_of_classes(opened.test, known, network.classes)
-    if not len(test.labels):
-        raise ValueError(f"The test split of {opened.info.name} has no image of {' or '.join(network.classes)}.")
+    stored = opened.test if split == "test" else opened.train
+    labels = renumbered(np.asarray(stored.labels), known, network.classes)
+    indices = np.flatnonzero(labels >= 0) if split == "test" else training_indices(which.config, opened)[1]
+    if not len(indices):
+        raise ValueError(f"The {split} split of {opened.info.name} has no image of {' or '.join(network.classes)}.")
+    # All of them stay where they are, on the disk.
+    images = stored.images if len(indices) == len(labels) else stored.images[indices]
     facts = {
-        "run": which.id,
+        **_facts(which, opened, split, opened.info.test_images if split == "test" else len(indices)),
         "checkpoint": checkpoint,
         "epoch": network.metadata["epoch"],
-        "data": opened.info.name,
-        "fingerprint": opened.info.fingerprint,
-        "split": "test",
-        "split_images": opened.info.test_images,
     }
-    return _Subject(network, test, facts)
+    return _Subject(network, Split(images, labels[indices]), indices, facts)
+
+
+def _facts(run: Run, data: DataSet, split: str, images: int) -> dict[str, Any]:
+    """What evaluations say of themselves, whatever the weights."""
+    return {
+        "run": run.id,
+        "data": data.info.name,
+        "fingerprint": data.info.fingerprint,
+        "split": split,
+        "split_images": images,
+    }
 
 
 def _counted(classes: tuple[str, ...]) -> str:
@@ -910,22 +1011,93 @@ def _counted(classes: tuple[str, ...]) -> str:
 
 
 def _evaluate(folder: WorkFolder, cache: Path, run: str, checkpoint: str, data: str) -> Iterator[TaskProgress]:
-    import torch
-
-    from cifar_core.evaluation import Evaluation
-
     about = _subject(run, checkpoint, data, cache)
-    split, total = about.test, len(about.test.labels)
-    logits: list[torch.Tensor] = []
+    said: list[NDArray[np.float32]] = []
+    yield from _timed(_predicted(about, said, 0, len(about.indices)))
+    # A run that may only be read is evaluated all the same; a full disk is told by what follows.
+    with suppress(OSError):
+        _keep_said(Run(Path(run)), about, said[0])
+    _evaluation(about, said[0]).save(folder.path / "evaluation.npz")
+
+
+def _logits(folder: WorkFolder, cache: Path, run: str, split: str, data: str) -> Iterator[TaskProgress]:
+    from cifar_core.datasets import open_cached
+
+    which, info = Run(Path(run)), open_cached(data, cache).info
+    wanted = unseen_checkpoints(which, split)
 
     def steps() -> Iterator[tuple[int, int, str]]:
-        for batch in about.network.logits(split.images):
-            logits.append(batch)
-            yield sum(map(len, logits)), total, "Predicting test images"
+        for place, checkpoint in enumerate(wanted.values()):
+            if checkpoint not in which.checkpoints():
+                continue  # Of a training that goes on, some come and go.
+            result = evaluation_task(which, checkpoint, info)[0].path / "evaluation.npz"
+            about = _subject(run, checkpoint, data, cache, split)
+            said: list[NDArray[np.float32]] = []
+            count = len(about.indices)
+            yield from _predicted(about, said, place * count, len(wanted) * count)
+            _keep_said(which, about, said[0])
+            # The same weights, unless a training has replaced them meanwhile.
+            if split == "test" and result == evaluation_task(which, checkpoint, info)[0].path / "evaluation.npz":
+                _evaluation(about, said[0]).save(result)
 
     yield from _timed(steps())
-    probabilities = torch.cat(logits).softmax(1).numpy()
-    Evaluation(split.labels, probabilities, about.network.classes, about.facts).save(folder.path / "evaluation.npz")
+
+
+def _views(folder: WorkFolder, cache: Path, run: str, checkpoint: str, data: str) -> Iterator[TaskProgress]:
+    import numpy as np
+
+    from cifar_core.invariance import VIEWS, Views, view
+
+    about = _subject(run, checkpoint, data, cache)
+    count = len(about.indices)
+    said = np.zeros((len(VIEWS), count, len(about.network.classes)), np.float16)
+
+    def steps() -> Iterator[tuple[int, int, str]]:
+        for place, name in enumerate(VIEWS):
+            for first in range(0, count, 500):
+                batch = view(np.asarray(about.images.images[first : first + 500]), name)
+                for answers in about.network.logits(batch):
+                    values = answers.numpy()
+                    said[place, first : first + 500] = np.maximum(values - values.max(1, keepdims=True), -60_000)
+                done = place * count + min(first + 500, count)
+                yield done, len(VIEWS) * count, f"Predicting test images, {name}"
+
+    yield from _timed(steps())
+    Views(about.images.labels, said, about.network.classes, about.facts).save(folder.path / "views.npz")
+
+
+def _predicted(
+    about: _Subject, said: list[NDArray[np.float32]], before: int, total: int
+) -> Iterator[tuple[int, int, str]]:
+    """Let the network look at the images, and add its logits (N, K) to `said`."""
+    import numpy as np
+
+    parts: list[NDArray[np.float32]] = []
+    for batch in about.network.logits(about.images.images):
+        parts.append(batch.numpy())
+        yield before + sum(map(len, parts)), total, f"Predicting {about.facts['split']} images"
+    said.append(np.concatenate(parts))
+
+
+def _evaluation(about: _Subject, said: NDArray[np.float32]) -> Evaluation:
+    from cifar_core.evaluation import Evaluation
+    from cifar_core.logits import softmax
+
+    return Evaluation(about.images.labels, softmax(said), about.network.classes, about.facts)
+
+
+def _keep_said(run: Run, about: _Subject, said: NDArray[np.float32]) -> None:
+    """Keep the logits of weights of a whole epoch among those of the other epochs."""
+    from cifar_core import logits
+
+    start, epoch = run.start, about.facts["epoch"]
+    # Of other images there is nothing to compare them with.
+    if start and start.data_fingerprint == about.facts["fingerprint"] and epoch == int(epoch):
+        facts = {name: value for name, value in about.facts.items() if name not in ("checkpoint", "epoch")}
+        images = logits.Images(about.images.labels, about.indices, about.network.classes, facts)
+        folder = run.logits(about.facts["split"])
+        logits.begin(folder, images, after=math.inf)
+        logits.keep(folder, int(epoch), said)
 
 
 def _map(
@@ -940,12 +1112,12 @@ def _map(
     from cifar_core.subsets import subset_indices
 
     about = _subject(run, checkpoint, data, cache)
-    labels = np.asarray(about.test.labels)
+    labels = np.asarray(about.images.labels)
     chosen = subset_indices(labels, min(images, len(labels)), seed=seed)
     features: list[torch.Tensor] = []
 
     def embedding() -> Iterator[tuple[int, int, str]]:
-        for batch in about.network.embeddings(about.test.images[chosen]):
+        for batch in about.network.embeddings(about.images.images[chosen]):
             features.append(batch)
             yield sum(map(len, features)), len(chosen), "Computing features"
 

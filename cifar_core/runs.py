@@ -194,7 +194,7 @@ class WorkFolder:
                 since = read_json(self.path / "control" / name)
                 write_whole(left, json.dumps({**(read_json(left) or {}), **(since or {})}).encode())
                 left.replace(left.with_name(name))
-        for folder in (self.path, self.path / "checkpoints", self.path / "control"):
+        for folder in (self.path, *(self.path / name for name in ("checkpoints", "control", "logits/validation"))):
             with suppress(OSError):
                 for entry in os.scandir(folder):
                     # Requests are written by others, who may be at it now.
@@ -369,12 +369,14 @@ class DiskUse:
     """Of checkpoints kept on purpose."""
     results: int
     """Of evaluations and maps, which can be made again."""
+    logits: int
+    """Of what the network said of every image after each epoch."""
     records: int
     """All else: settings, events, logs."""
 
     @property
     def total(self) -> int:
-        return self.weights + self.kept + self.results + self.records
+        return self.weights + self.kept + self.results + self.logits + self.records
 
 
 class Run(WorkFolder):
@@ -576,28 +578,34 @@ class Run(WorkFolder):
         path.mkdir(parents=True, exist_ok=True)
         return WorkFolder(path)
 
+    def logits(self, split: str) -> Path:
+        """The folder of what the network said of every image of a split, "validation" or "test", epoch by epoch; see
+        `cifar_core.logits`. It need not be there."""
+        return self.path / "logits" / split
+
     def disk_use(self) -> DiskUse:
         """What the run takes on the disk now."""
-        sizes = {"weights": 0, "kept": 0, "results": 0, "records": 0}
+        sizes = {"weights": 0, "kept": 0, "results": 0, "logits": 0, "records": 0}
         for folder, _, names in os.walk(self.path):
             part = Path(folder).relative_to(self.path).parts[:1]
             for name in names:
                 with suppress(OSError):
                     size = (Path(folder) / name).stat().st_size
-                    if part == ("tasks",):
-                        sizes["results"] += size
+                    if part in (("tasks",), ("logits",)):
+                        sizes["results" if part == ("tasks",) else "logits"] += size
                     elif part == ("checkpoints",):
                         sizes["kept" if name.startswith(KEPT) else "weights"] += size
                     else:
                         sizes["weights" if name == "beginning.safetensors" else "records"] += size
         return DiskUse(**sizes)
 
-    def free(self, results: bool = False, kept: bool = False) -> None:
+    def free(self, results: bool = False, kept: bool = False, logits: bool = False) -> None:
         """Remove what the run can do without.
 
         Args:
             results: Evaluations and maps; what is being made just now stays.
             kept: Checkpoints kept on purpose; the best and the last one stay.
+            logits: What the network said of every image; those of validation images cannot all be made again.
 
         Raises:
             RunError: The folder may not be changed.
@@ -611,6 +619,9 @@ class Run(WorkFolder):
                 for path in (self.path / "checkpoints").glob("*.safetensors"):
                     if path.name.startswith(KEPT):
                         path.unlink(missing_ok=True)
+            if logits:
+                for path in (self.path / "logits").glob("*/epoch-*.npz"):
+                    path.unlink(missing_ok=True)
         except OSError as error:
             raise RunError(f"Nothing of run {self.id} can be removed: {error.strerror}.") from None
 

@@ -154,6 +154,8 @@ class Training:
         self.seconds = 0.0
         self.best_accuracy = -1.0
         self.validation_losses: list[float] = []
+        self.validation_logits = torch.zeros(0, model.head.out_features)
+        """(N, C) float32 of the last validation, on the device; none before the first."""
         self._sums = torch.zeros(2, device=compute.device)
         """Loss and hits, summed over the images of this epoch so far; of this process since the team last met, and on
         the leader also of all before."""
@@ -472,7 +474,7 @@ class Training:
         done, count = 0, len(images.validation_labels)
         began, away = time.perf_counter(), 0.0
         loss = torch.zeros((), device=self.compute.device)
-        predictions = torch.zeros_like(images.validation_labels)
+        said = torch.zeros(count, self.model.head.out_features, device=self.compute.device)
         judged = self.judged.eval()
         # Running statistics without shared norms are those of the leader's rows.
         self.team.copy(judged.buffers())
@@ -501,7 +503,7 @@ class Training:
                     else:
                         loss += F.cross_entropy(logits, labels, reduction="sum")
                     first = done + rows.start
-                    predictions[first : first + len(labels)] = logits.argmax(1)
+                    said[first : first + len(labels)] = logits
             done += len(all_labels)
             now = time.perf_counter()
             if self._is_due(now - shown):
@@ -511,14 +513,16 @@ class Training:
                 shown = time.perf_counter()
                 away += shown - now
         # Each process has predicted a part, and the others have zeros there.
-        self.team.add_up([predictions])
+        self.team.add_up([said])
         self.team.add_up([loss])
+        predictions = said.argmax(1)
         validation_loss = loss.item() / count
         validation_accuracy = (predictions == images.validation_labels).sum().item() / count
         if not math.isfinite(validation_loss):
             # The last step spoilt the weights; the training loss was computed before it.
             raise self._diverged(f"The validation loss is not a number after epoch {round(self.epoch)}")
         self._validation_seconds = time.perf_counter() - began - away
+        self.validation_logits = said
         # Before what the epoch comes to, so that a worker that dies in between repeats both.
         yield self._inspected(predictions)
         self.validation_losses.append(validation_loss)

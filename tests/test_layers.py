@@ -31,6 +31,7 @@ WITHOUT_TORCH = (
     "datasets",
     "photos",
     "evaluation",
+    "logits",
     "features",
     "selections",
     "job",

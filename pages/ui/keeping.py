@@ -35,13 +35,18 @@ def manage(run: Run) -> None:
         use = run.disk_use()
         st.caption(
             f"{size(use.total)} on the disk: weights {size(use.weights)}, weights kept on purpose {size(use.kept)}, "
-            f"evaluations and maps {size(use.results)}. An archived run is only hidden from lists and choices."
+            f"evaluations and maps {size(use.results)}, predictions of each epoch {size(use.logits)}. "
+            "An archived run is only hidden from lists and choices."
         )
         with st.container(horizontal=True):
             if use.results and st.button("Remove evaluations and maps", help="They can be made again."):
                 _do(lambda: run.free(results=True))
             if use.kept and st.button("Remove weights kept on purpose", help="The best and the last ones stay."):
                 _do(lambda: run.free(kept=True))
+            if use.logits and st.button(
+                "Remove predictions of each epoch", help="Evaluate then knows only epochs whose weights are kept."
+            ):
+                _do(lambda: run.free(logits=True))
 
 
 def _do(action: Callable[[], None]) -> None:
