@@ -22,6 +22,7 @@ format: .venv/.test
 	$(BIN)/ruff format .
 
 bench: .venv/.test
+	$(BIN)/python -m benchmarks.augment
 	$(BIN)/python -m benchmarks.dashboard $(if $(DATA),--data "$(DATA)")
 	$(if $(DATA),$(BIN)/python -m benchmarks.speed --data "$(DATA)")
 

@@ -8,7 +8,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,22 @@ SMALLEST_EARLY_SIZE = 12
 """Pixels; of less, three poolings leave nothing."""
 
 GROUPS = ("Data", "Model", "Optimiser", "Learning rate", "Augmentation", "Machine")
+
+
+POLICIES = ("none", "randaugment", "trivialaugment", "autoaugment")
+
+STRONGEST_MAGNITUDE, MOST_OPERATIONS = 30, 4
+"""Of RandAugment, whose magnitudes are counted in steps from 0 as in torchvision."""
+
+
+@dataclass(frozen=True)
+class AnyBut:
+    """All values but one, with which a transform does nothing."""
+
+    value: Any
+
+    def __contains__(self, value: object) -> bool:
+        return value != self.value
 
 
 @dataclass(frozen=True)
@@ -74,7 +90,7 @@ def setting(
     choices: Iterable[str] | None = None,
     log: bool = False,
     live: bool = False,
-    used_by: Mapping[str, tuple[Any, ...]] | None = None,
+    used_by: Mapping[str, Container[Any]] | None = None,
     label: str = "",
 ) -> Any:
     """A field of TrainConfig with what the form, the command line and the README say of it.
@@ -100,6 +116,27 @@ def setting(
         "label": label,
     }
     return field(default=default, metadata=metadata)
+
+
+def probability(of: str, what: str, neutral: Any = 0, label: str = "") -> Any:
+    """A field with the probability of a transform whose strength is another setting.
+
+    Args:
+        of: The name of that setting.
+        what: What happens to a training image.
+        neutral: Of that setting, with which nothing happens.
+        label: As for `setting`.
+    """
+    return setting(
+        1.0,
+        f"Probability that a training image is {what}.",
+        "Augmentation",
+        low=0,
+        high=1,
+        live=True,
+        used_by={of: AnyBut(neutral)},
+        label=label or f"Probability of {of.replace('_', ' ')}",
+    )
 
 
 @dataclass(frozen=True)
@@ -368,7 +405,8 @@ class TrainConfig:
     augmentation_strength: float = setting(
         1.0,
         "Factor of all of it below, from none to twice as much. Pixels are rounded; flips and grey scale go no further "
-        "than an even chance, beyond which they would be less random.",
+        "than an even chance, beyond which they would be less random. Of erasing and of a policy it is the "
+        "probability that changes.",
         "Augmentation",
         low=0,
         high=2,
@@ -387,6 +425,38 @@ class TrainConfig:
         unit="pixels",
         live=True,
     )
+    crop_padding_probability: float = probability("crop_padding", "cropped so", label="Probability of a crop")
+    policy: str = setting(
+        "none",
+        "A published choice of operations, of which each image gets other ones: RandAugment (any, at one magnitude), "
+        "TrivialAugment (a single one, at any magnitude) or the policy that AutoAugment found for CIFAR-10.",
+        "Augmentation",
+        choices=POLICIES,
+        live=True,
+    )
+    policy_operations: int = setting(
+        2,
+        "How many operations an image gets, one after the other.",
+        "Augmentation",
+        low=1,
+        high=MOST_OPERATIONS,
+        live=True,
+        used_by={"policy": ("randaugment",)},
+        label="Operations of the policy",
+    )
+    policy_magnitude: int = setting(
+        9,
+        "How strong the operations are: a turn by 30 degrees, for instance, at the strongest.",
+        "Augmentation",
+        low=0,
+        high=STRONGEST_MAGNITUDE,
+        live=True,
+        used_by={"policy": ("randaugment",)},
+        label="Magnitude of the policy",
+    )
+    policy_probability: float = probability(
+        "policy", "changed by the policy", "none", label="Probability of the policy"
+    )
     rotation: float = setting(
         0.0,
         "Largest angle of a random rotation to either side.",
@@ -396,6 +466,26 @@ class TrainConfig:
         unit="degrees",
         live=True,
     )
+    rotation_probability: float = probability("rotation", "rotated")
+    translation: float = setting(
+        0.0,
+        "Largest random shift along each side, as a share of it; what comes in is black.",
+        "Augmentation",
+        low=0,
+        high=0.5,
+        unit="fraction",
+        live=True,
+    )
+    translation_probability: float = probability("translation", "shifted")
+    scaling: float = setting(
+        0.0,
+        "Largest random change of the size about the centre: 0.2 is from 0.8 to 1.2 times the size.",
+        "Augmentation",
+        low=0,
+        high=0.9,
+        live=True,
+    )
+    scaling_probability: float = probability("scaling", "made larger or smaller")
     crop_scale: float = setting(
         1.0,
         "Smallest share of the image's area that is cut out at a random place, in a random shape, and enlarged to the "
@@ -407,6 +497,9 @@ class TrainConfig:
         live=True,
         label="Resized crop from",
     )
+    crop_scale_probability: float = probability(
+        "crop_scale", "cropped and enlarged", 1, label="Probability of a resized crop"
+    )
     colour_jitter: float = setting(
         0.0,
         "Strength of random changes of brightness, contrast, saturation and hue.",
@@ -415,6 +508,7 @@ class TrainConfig:
         high=1,
         live=True,
     )
+    colour_jitter_probability: float = probability("colour_jitter", "changed in its colours")
     grey: float = setting(
         0.0,
         "Probability that a training image loses its colours.",
@@ -424,6 +518,16 @@ class TrainConfig:
         live=True,
         label="Grey scale",
     )
+    blur: float = setting(
+        0.0,
+        "Largest width (sigma) of a random Gaussian blur.",
+        "Augmentation",
+        low=0,
+        high=3,
+        unit="pixels",
+        live=True,
+    )
+    blur_probability: float = probability("blur", "blurred")
     cutout: int = setting(
         0,
         "Side of a square that is blanked at a random place.",
@@ -432,6 +536,50 @@ class TrainConfig:
         high=32,
         unit="pixels",
         live=True,
+    )
+    cutout_probability: float = probability("cutout", "blanked in a square")
+    erasing: float = setting(
+        0.0,
+        "Probability that a rectangle of random size, shape and place is blanked, wholly inside the image (random "
+        "erasing).",
+        "Augmentation",
+        low=0,
+        high=1,
+        live=True,
+        label="Random erasing",
+    )
+    erasing_from: float = setting(
+        0.02,
+        "Smallest share of the area that is erased.",
+        "Augmentation",
+        low=0.01,
+        high=0.3,
+        unit="fraction",
+        live=True,
+        used_by={"erasing": AnyBut(0)},
+        label="Erased area from",
+    )
+    erasing_to: float = setting(
+        0.33,
+        "Largest share of the area that is erased.",
+        "Augmentation",
+        low=0.02,
+        high=1,
+        unit="fraction",
+        live=True,
+        used_by={"erasing": AnyBut(0)},
+        label="Erased area to",
+    )
+    erasing_ratio: float = setting(
+        3.3,
+        "Most that the longer side of what is erased is as long as the shorter one; 1 erases squares.",
+        "Augmentation",
+        low=1,
+        high=10,
+        unit="times",
+        live=True,
+        used_by={"erasing": AnyBut(0)},
+        label="Erased shape up to",
     )
     mixup: float = setting(
         0.0,
@@ -560,6 +708,10 @@ class TrainConfig:
             raise ValueError(
                 f"width must be 1 for {self.model}, whose pretrained weights have one size, but is {self.width:g}."
             )
+        if self.erasing_from > self.erasing_to:
+            raise ValueError(
+                f"erasing_from must be at most erasing_to, which is {self.erasing_to:g}, but is {self.erasing_from:g}."
+            )
         if 0 < self.early_size < SMALLEST_EARLY_SIZE:
             raise ValueError(
                 f"early_size must be 0 or at least {SMALLEST_EARLY_SIZE} pixels, but is {self.early_size}."
@@ -620,10 +772,10 @@ class TrainConfig:
 
         Pixels are rounded to whole ones, and of `crop_scale` it is the share that is cut away that grows. A strength
         above 1 takes the probability of a flip or of grey no further than to 0.5, where it is most random, or than the
-        setting itself.
+        setting itself. What only describes another setting stays as it is.
         """
         value, strength = getattr(self, name), self.augmentation_strength
-        if strength == 1:
+        if strength == 1 or name not in SCALED:
             return value
         low, high = FIELDS[name].metadata["low"], FIELDS[name].metadata["high"]
         if name in ("flip", "grey"):
@@ -647,6 +799,12 @@ class TrainConfig:
 
 
 FIELDS = {f.name: f for f in dataclasses.fields(TrainConfig)}
+
+SCALED = (
+    *("flip", "crop_padding", "policy_probability", "rotation", "translation", "scaling", "crop_scale"),
+    *("colour_jitter", "grey", "blur", "cutout", "erasing", "mixup", "cutmix"),
+)
+"""What `augmentation_strength` is a factor of."""
 
 
 def label(name: str) -> str:

@@ -278,10 +278,10 @@ class Training:
             mixup, cutmix = (0.0, 0.0) if self.without_labels else (config.amount("mixup"), config.amount("cutmix"))
             if mixup or cutmix:
                 # Images are mixed with any others of the batch, so that all are needed.
-                batch = augment(images.train_images[chosen], how, draws)
+                batch = augment(images.train_images.index_select(0, chosen), how, draws)
                 mixed = mix(batch, labels, mixup, cutmix, draws).part(rows)
             else:
-                batch = augment(images.train_images[chosen], how, draws, rows)
+                batch = augment(images.train_images.index_select(0, chosen), how, draws, rows)
                 mixed = mix(batch, labels[rows], 0.0, 0.0, draws)
             fed = mixed.images
             if config.early_size and self.step < config.early_share * config.epochs * self.steps_per_epoch:

@@ -7,13 +7,16 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cifar_core.config import TrainConfig
+from cifar_core import policies
+from cifar_core.config import POLICIES, TrainConfig
+from cifar_core.policies import LUMA
 
 Channels = tuple[float, float, float]
 
@@ -28,26 +31,37 @@ CROP_RATIOS = (3 / 4, 4 / 3)
 JITTER = (0.8, 0.8, 0.8, 0.2)
 """Largest change of brightness, contrast and saturation, and of the hue in turns, at strength 1 (Chen et al., 2020)."""
 
-LUMA = (0.2989, 0.587, 0.114)
-"""Shares of red, green and blue in what the eye takes for brightness (ITU-R BT.601), as torchvision has them."""
+LEAST_BLUR = 0.1
+"""Smallest width of a blur in pixels, with which nothing is seen of it (Chen et al., 2020)."""
 
 
 @dataclass(frozen=True)
 class Augmentation:
     """Random changes of a training image, each drawn for every image on its own; the default changes nothing.
 
-    They are applied in the order of the fields.
+    They are applied in the order of the fields. Rotation, translation and scaling are one map about the centre, as
+    torchvision's RandomAffine. A field that ends with `_probability` is the probability in [0, 1] of what it is named
+    after.
 
     Args:
         flip: Probability in [0, 1] of mirroring left to right.
         crop_padding: Black pixels added on every side before a random crop back to the size.
+        policy: "none", "randaugment", "trivialaugment" or "autoaugment"; see `cifar_core.policies`.
+        policy_operations: Of RandAugment: operations for an image.
+        policy_magnitude: Of RandAugment: from 0 to 30.
         rotation: Largest angle to either side, in degrees.
+        translation: Largest shift as a share of the side, in [0, 1], by whole pixels.
+        scaling: Largest change of the size as a share of it, in [0, 1).
         crop_scale: Smallest share of the area that a random resized crop keeps, in (0, 1]; 1 crops none. As
             torchvision's RandomResizedCrop, but a drawn side that does not fit is cut off rather than drawn again.
         colour_jitter: Strength in [0, 1] of random changes of brightness, contrast, saturation and hue, in this order.
         grey: Probability in [0, 1] of turning the image grey.
+        blur: Largest sigma in pixels of a Gaussian, which is cut off at three times that; as GaussianBlur.
         cutout: Side in pixels of a square that is blanked (DeVries and Taylor, 2017). Its centre lies anywhere in the
             image, so that near a border only a part of the square is seen.
+        erasing: Probability in [0, 1] of blanking a rectangle inside the image, of which the share of the area is from
+            `erasing_from` to `erasing_to` and the ratio of the sides at most `erasing_ratio` (Zhong et al., 2020). As
+            torchvision's RandomErasing, but a drawn side that does not fit is cut off rather than drawn again.
 
     Raises:
         ValueError: A setting is out of its range.
@@ -55,23 +69,45 @@ class Augmentation:
 
     flip: float = 0.0
     crop_padding: int = 0
+    crop_padding_probability: float = 1.0
+    policy: str = "none"
+    policy_operations: int = 2
+    policy_magnitude: int = 9
+    policy_probability: float = 1.0
     rotation: float = 0.0
+    rotation_probability: float = 1.0
+    translation: float = 0.0
+    translation_probability: float = 1.0
+    scaling: float = 0.0
+    scaling_probability: float = 1.0
     crop_scale: float = 1.0
+    crop_scale_probability: float = 1.0
     colour_jitter: float = 0.0
+    colour_jitter_probability: float = 1.0
     grey: float = 0.0
+    blur: float = 0.0
+    blur_probability: float = 1.0
     cutout: int = 0
+    cutout_probability: float = 1.0
+    erasing: float = 0.0
+    erasing_from: float = 0.02
+    erasing_to: float = 0.33
+    erasing_ratio: float = 3.3
 
     def __post_init__(self) -> None:
-        for name in ("flip", "grey"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be a probability from 0 to 1, but is {getattr(self, name)}.")
-        if not 0 < self.crop_scale <= 1:
-            raise ValueError(f"crop_scale must be above 0 and at most 1, but is {self.crop_scale}.")
-        if not 0 <= self.colour_jitter <= 1:
-            raise ValueError(f"colour_jitter must be from 0 to 1, but is {self.colour_jitter}.")
-        for name in ("crop_padding", "rotation", "cutout"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
+        if self.policy not in POLICIES:
+            raise ValueError(f"policy must be one of {', '.join(POLICIES)}, but is {self.policy!r}.")
+        for name, value in dataclasses.asdict(self).items():
+            if name in ("flip", "grey", "erasing") or name.endswith("_probability"):
+                if not 0 <= value <= 1:
+                    raise ValueError(f"{name} must be a probability from 0 to 1, but is {value}.")
+            elif name in ("colour_jitter", "translation") and not 0 <= value <= 1:
+                raise ValueError(f"{name} must be from 0 to 1, but is {value}.")
+            elif name == "crop_scale" and not 0 < value <= 1:
+                raise ValueError(f"{name} must be above 0 and at most 1, but is {value}.")
+            elif name == "scaling" and not 0 <= value < 1:
+                raise ValueError(f"{name} must be at least 0 and below 1, but is {value}.")
+            elif name != "policy" and not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} must be a finite number of at least 0, but is {value}.")
 
     @classmethod
@@ -87,23 +123,37 @@ class Draw:
         how: What the values were drawn for.
         flip: (B,) bool, whether the image is mirrored.
         offset: (B, 2) int64 in [0, 2 * crop_padding], top and left corner of the crop in the padded image.
+        operations: (B, R) int64, numbers of `policies.OPERATIONS`, in order; 0 does nothing.
+        magnitudes: (B, R) float64, as of `policies.choose`.
         angle: (B,) float64, degrees counter-clockwise.
+        shift: (B, 2) float64, whole pixels to the right and downwards.
+        scale: (B,) float64, factor of the size.
         box: (B, 4) int64, top, left, height and width of what is enlarged to the size of the image.
         factors: (B, 3) float64, of brightness, contrast and saturation.
         hue: (B,) float64, shift in turns.
         grey: (B,) bool, whether the image is turned grey.
-        centre: (B, 2) int64, row and column of the centre of the blanked square.
+        sigma: (B,) float64, of the blur, in pixels; 0 blurs nothing.
+        cut: (B,) bool, whether a square is blanked.
+        centre: (B, 2) int64, row and column of the centre of that square.
+        erased: (B, 4) int64, top, left, height and width of what is erased; without height where nothing is.
     """
 
     how: Augmentation
     flip: Tensor
     offset: Tensor
+    operations: Tensor
+    magnitudes: Tensor
     angle: Tensor
+    shift: Tensor
+    scale: Tensor
     box: Tensor
     factors: Tensor
     hue: Tensor
     grey: Tensor
+    sigma: Tensor
+    cut: Tensor
     centre: Tensor
+    erased: Tensor
 
     def part(self, rows: slice | Tensor) -> Draw:
         """What was decided for some of the images."""
@@ -123,31 +173,89 @@ def draw(how: Augmentation, images: int, height: int, width: int, generator: tor
         generator: On the CPU, so that a seed means the same on every device.
     """
     chance = torch.rand(images, 15, generator=generator, dtype=torch.float64)
-    jitter = (2 * chance[:, 10:14] - 1) * how.colour_jitter * torch.tensor(JITTER, dtype=torch.float64)
+
+    @cache
+    def further() -> Tensor:
+        """What came later draws from a source of its own, which the first number decides: so all that is drawn from
+        the generator, here and afterwards, is what it was before."""
+        own = torch.Generator().manual_seed(_mixed(int(chance[:1, 0].sum() * 2**53)))
+        return torch.rand(images, 18 + policies.CHANCES, generator=own, dtype=torch.float64)
+
+    def happens(column: int, name: str) -> Tensor:
+        """(B,) bool."""
+        often = getattr(how, f"{name}_probability")
+        return torch.ones(images, dtype=torch.bool) if often == 1 else further()[:, column] < often
+
+    def alike(*values: float) -> Tensor:
+        """The same for each image."""
+        return torch.tensor(values, dtype=torch.float64).expand(images, -1)
+
+    # What is switched off is not worked out, which would take as long as all the rest.
+    offset, angle, shift, scale = alike(0, 0).long(), alike(0)[:, 0], alike(0, 0), alike(1)[:, 0]
+    whole = torch.tensor([0, 0, height, width])
+    box, erased, jitter, sigma = whole.expand(images, 4), alike(0, 0, 0, 0).long(), alike(0, 0, 0, 0), alike(0)[:, 0]
+    operations, magnitudes = alike().long(), alike()
+    if how.crop_padding:
+        offset = (chance[:, 1:3] * (2 * how.crop_padding + 1)).long()
+        offset = torch.where(happens(0, "crop_padding")[:, None], offset, how.crop_padding)
+    if how.rotation:
+        angle = torch.where(happens(1, "rotation"), (2 * chance[:, 3] - 1) * how.rotation, 0.0)
+    if how.translation:
+        shift = ((2 * further()[:, 8:10] - 1) * how.translation * torch.tensor([width, height])).round()
+        shift = torch.where(happens(2, "translation")[:, None], shift, 0.0)
+    if how.scaling:
+        scale = torch.where(happens(3, "scaling"), 1 + (2 * further()[:, 10] - 1) * how.scaling, 1.0)
+    if how.crop_scale < 1:
+        box = _boxes(chance[:, 6:10], (how.crop_scale, 1.0), CROP_RATIOS, height, width)
+        box = torch.where(happens(4, "crop_scale")[:, None], box, whole)
+    if how.colour_jitter:
+        jitter = (2 * chance[:, 10:14] - 1) * how.colour_jitter * torch.tensor(JITTER, dtype=torch.float64)
+        jitter = torch.where(happens(5, "colour_jitter")[:, None], jitter, 0.0)
+    if how.blur:
+        least = min(LEAST_BLUR, how.blur)
+        sigma = torch.where(happens(6, "blur"), least + (how.blur - least) * further()[:, 11], 0.0)
+    if how.policy != "none":
+        operations, magnitudes = policies.choose(
+            how.policy, how.policy_operations, how.policy_magnitude, further()[:, 18:], height, width
+        )
+        operations = torch.where(happens(7, "policy")[:, None], operations, 0)
+    if how.erasing:
+        ratio = max(how.erasing_ratio, 1.0)
+        erased = _boxes(further()[:, 14:18], (how.erasing_from, how.erasing_to), (1 / ratio, ratio), height, width)
+        erased = torch.where(further()[:, 13:14] < how.erasing, erased, 0)
     return Draw(
         how,
         flip=chance[:, 0] < how.flip,
-        offset=(chance[:, 1:3] * (2 * how.crop_padding + 1)).long(),
-        angle=(2 * chance[:, 3] - 1) * how.rotation,
-        box=_boxes(chance[:, 6:10], how.crop_scale, height, width),
+        offset=offset,
+        operations=operations,
+        magnitudes=magnitudes,
+        angle=angle,
+        shift=shift,
+        scale=scale,
+        box=box,
         factors=1 + jitter[:, :3],
         hue=jitter[:, 3],
         grey=chance[:, 14] < how.grey,
+        sigma=sigma,
+        cut=happens(12, "cutout"),
         centre=(chance[:, 4:6] * torch.tensor([height, width])).long(),
+        erased=erased,
     )
 
 
-def _boxes(chance: Tensor, least: float, height: int, width: int) -> Tensor:
-    """Where crops lie: even over the area from `least` to 1, over the logarithm of the ratio, and over the places.
+def _boxes(chance: Tensor, areas: tuple[float, float], ratios: tuple[float, float], height: int, width: int) -> Tensor:
+    """Where rectangles lie: even over the area, over the logarithm of width to height, and over the places.
 
     Args:
         chance: (B, 4) in [0, 1).
+        areas: Smallest and largest share of the image.
 
     Returns:
         (B, 4) int64: top, left, height, width.
     """
-    area = (least + (1 - least) * chance[:, 0]) * height * width
-    low, high = map(math.log, CROP_RATIOS)
+    least, most = areas
+    area = (least + (most - least) * chance[:, 0]) * height * width
+    low, high = map(math.log, ratios)
     ratio = (low + (high - low) * chance[:, 1]).exp()
     sides = torch.stack(((area / ratio).sqrt(), (area * ratio).sqrt()), dim=1).round()
     whole = torch.tensor([height, width])
@@ -176,17 +284,23 @@ def apply(images: Tensor, drawn: Draw) -> Tensor:
     how = drawn.how
     if how.flip or how.crop_padding:
         images = _flip_and_crop(images, drawn)
+    for numbers, magnitudes in zip(drawn.operations.T, drawn.magnitudes.T, strict=True):
+        images = policies.operate(images, numbers, magnitudes)
     changed = images.float().div_(255)
-    if how.rotation:
-        changed = _rotate(changed, drawn.angle)
+    if how.rotation or how.translation or how.scaling:
+        changed = _mapped(changed, drawn)
     if how.crop_scale < 1:
         changed = _enlarge(changed, drawn.box)
     if how.colour_jitter:
         changed = _jitter(changed, drawn.factors, drawn.hue)
     if how.grey:
         changed = torch.where(drawn.grey.to(changed.device).view(-1, 1, 1, 1), _luma(changed), changed)
+    if how.blur:
+        changed = _blurred(changed, drawn.sigma, how.blur)
     if how.cutout:
-        changed = _cut_out(changed, drawn.centre, how.cutout)
+        changed = _cut_out(changed, drawn)
+    if how.erasing:
+        changed = _erased(changed, drawn.erased)
     return changed
 
 
@@ -224,14 +338,16 @@ def _flip_and_crop(images: Tensor, drawn: Draw) -> Tensor:
     return padded.reshape(batch, channels, -1).gather(2, index).view(batch, channels, height, width)
 
 
-def _rotate(images: Tensor, degrees: Tensor) -> Tensor:
+def _mapped(images: Tensor, drawn: Draw) -> Tensor:
+    """Turned about the centre, made larger or smaller, then shifted; bilinear."""
     height, width = images.shape[2:]
-    radians = degrees.deg2rad()
-    cosine, sine, zero = radians.cos(), radians.sin(), torch.zeros_like(radians)
+    radians, scale = drawn.angle.deg2rad(), drawn.scale
+    cosine, sine = radians.cos(), radians.sin()
+    right, down = drawn.shift.unbind(1)
     # From output to input, in coordinates from -1 to 1; these have another scale in each direction unless H equals W.
-    across = torch.stack((cosine, -sine * height / width, zero), dim=1)
-    down = torch.stack((sine * width / height, cosine, zero), dim=1)
-    inverse = torch.stack((across, down), dim=1).float().to(images.device)
+    x = torch.stack((cosine, -sine * height / width, (sine * down - cosine * right) * 2 / width), dim=1)
+    y = torch.stack((sine * width / height, cosine, (-sine * right - cosine * down) * 2 / height), dim=1)
+    inverse = (torch.stack((x, y), dim=1) / scale.view(-1, 1, 1)).float().to(images.device)
     grid = F.affine_grid(inverse, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
@@ -282,12 +398,49 @@ def _turn_hue(images: Tensor, turns: Tensor) -> Tensor:
     return torch.stack([value - chroma * torch.minimum(k, 4 - k).clamp(0, 1) for k in distances], dim=1)
 
 
-def _cut_out(images: Tensor, centre: Tensor, side: int) -> Tensor:
+def _blurred(images: Tensor, sigma: Tensor, largest: float) -> Tensor:
+    """Each image through a Gaussian of its own; beyond the border the image is mirrored."""
+
+    def weights(side: int) -> Tensor:
+        """(B, side, side), from old to new places along a side."""
+        radius = min(math.ceil(3 * largest), side - 1)
+        away = torch.arange(-radius, radius + 1)
+        # As wide as no pixel where nothing is blurred.
+        kernels = (-((away / sigma.clamp(min=1e-3)[:, None]) ** 2) / 2).softmax(1)
+        places = torch.arange(side)[:, None] + away
+        places = places.abs()
+        places = torch.where(places >= side, 2 * (side - 1) - places, places)
+        # A sum of products, as additions at random places have no fixed order on a GPU.
+        table = F.one_hot(places, side).double().transpose(0, 1).reshape(len(away), -1)
+        return (kernels @ table).view(-1, side, side).float().to(images.device)
+
+    return weights(images.shape[2])[:, None] @ images @ weights(images.shape[3]).transpose(1, 2)[:, None]
+
+
+def _cut_out(images: Tensor, drawn: Draw) -> Tensor:
+    side = drawn.how.cutout
+    batch, channels, height, width = images.shape
+    images, first, within = images.contiguous(), drawn.centre - side // 2, torch.arange(side)
+    # The centre is inside, so what is outside can lie on the nearest pixel, which is blanked anyway.
+    rows = (first[:, :1] + within).clamp_(0, height - 1)
+    columns = (first[:, 1:] + within).clamp_(0, width - 1)
+    places = (rows[:, :, None] * width + columns[:, None, :]).view(batch, 1, -1)
+    # Only these pixels are touched, several times faster than a mask of the whole image.
+    if bool(drawn.cut.all()):
+        images.view(batch, channels, -1).scatter_(2, places.to(images.device).expand(-1, channels, -1), CUTOUT_GREY)
+        return images
+    chosen = drawn.cut.nonzero().flatten()
+    if len(chosen):
+        members = chosen.to(images.device)
+        images[members] = _cut_out(images[members], drawn.part(chosen))
+    return images
+
+
+def _erased(images: Tensor, boxes: Tensor) -> Tensor:
     height, width = images.shape[2:]
-    first = (centre - side // 2).to(images.device)
-    rows = torch.arange(height, device=images.device) - first[:, :1]
-    columns = torch.arange(width, device=images.device) - first[:, 1:]
-    inside_rows, inside_columns = (rows >= 0) & (rows < side), (columns >= 0) & (columns < side)
+    top, left, down, right = boxes.to(images.device).T[:, :, None]
+    rows, columns = torch.arange(height, device=images.device) - top, torch.arange(width, device=images.device) - left
+    inside_rows, inside_columns = (rows >= 0) & (rows < down), (columns >= 0) & (columns < right)
     return images.masked_fill_((inside_rows[:, :, None] & inside_columns[:, None, :])[:, None], CUTOUT_GREY)
 
 

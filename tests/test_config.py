@@ -97,6 +97,7 @@ def test_the_choices_that_there_are() -> None:
         "objective",
         "optimizer",
         "schedule",
+        "policy",
         "device",
         "precision",
     ]
@@ -409,6 +410,12 @@ def test_smaller_images_that_cannot_be_are_refused(values, said):
         ("rotation", 15.0, 1.5, 22.5),
         ("rotation", 120.0, 2.0, 180.0),
         ("mixup", 1.5, 2.0, 2.0),
+        ("translation", 0.1, 0.5, 0.05),
+        ("erasing", 0.4, 2.0, 0.8),
+        ("policy_probability", 1.0, 0.5, 0.5),
+        ("policy", "autoaugment", 0.5, "autoaugment"),
+        ("rotation_probability", 0.5, 2.0, 0.5),
+        ("erasing_to", 0.4, 2.0, 0.4),
     ],
 )
 def test_an_augmentation_is_done_as_strongly_as_asked_within_its_bounds(
@@ -418,3 +425,8 @@ def test_an_augmentation_is_done_as_strongly_as_asked_within_its_bounds(
     assert config.amount(name) == pytest.approx(done)
     assert type(config.amount(name)) is type(value)
     assert TrainConfig.from_values({name: value}).amount(name) == value
+
+
+def test_erased_areas_from_more_than_they_go_to_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"^erasing_from must be at most erasing_to, which is 0\.1, but is 0\.2\.$"):
+        TrainConfig(erasing_from=0.2, erasing_to=0.1)

@@ -322,6 +322,7 @@ def test_the_rows_of_all_processes_are_the_batch(size: int, count: int) -> None:
 def test_rows_are_augmented_as_they_are_in_the_whole_batch() -> None:
     images = torch.randint(0, 256, (9, 3, 32, 32), dtype=torch.uint8)
     how = Augmentation(flip=0.5, crop_padding=3, rotation=15.0, crop_scale=0.5, colour_jitter=0.5, grey=0.3, cutout=7)
+    how = dataclasses.replace(how, policy="randaugment", translation=0.2, blur=1.0, erasing=0.5, cutout_probability=0.5)
     whole = augment(images, how, generator_for(0, 0))
     part = augment(images, how, generator_for(0, 0), slice(2, 6))
     assert torch.allclose(part, whole[2:6], atol=1e-6)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cifar_core import job
-from cifar_core.config import FIELDS, MODELS, RECIPES, TrainConfig, label
+from cifar_core.config import FIELD_TYPES, FIELDS, MODELS, RECIPES, TrainConfig, label
 from cifar_core.events import Changed, End, duration
 from cifar_core.runs import Held, Run, RunError, list_runs, write_whole
 from cifar_core.suggestions import suggestions, tried
@@ -84,7 +84,9 @@ def test_with_data_a_start_is_possible(dashboard: Open) -> None:
 @pytest.mark.parametrize("name", sorted(RULED))
 def test_each_choice_shows_the_settings_that_matter_and_hides_the_others(dashboard: Open, name: str) -> None:
     app = dashboard(PAGE)
-    for choice in FIELDS[name].metadata["choices"] or (0, 2, 10):
+    about, plain = FIELDS[name].metadata, FIELD_TYPES[name][0]
+    numbers = (0, 2, 10) if name == "folds" else (plain(about["low"]), plain(about["high"]))
+    for choice in about["choices"] or numbers:
         change(app, **{name: choice})
         config = TrainConfig.from_values({other: widgets(app)[other].value for other in RULED})
         assert set(widgets(app)) == {setting for setting in FIELDS if config.used(setting)}, choice
@@ -491,7 +493,7 @@ def steering(app: Any, run: Run) -> Any:
 
 
 def live_widgets(app: Any) -> dict[str, Any]:
-    kinds = ("slider", "select_slider", "number_input")
+    kinds = ("selectbox", "slider", "select_slider", "number_input")
     shown = [widget for kind in kinds for widget in app.get(kind) if (widget.key or "").startswith("live-")]
     return {widget.key.rsplit("-", 1)[1]: widget for widget in shown}
 

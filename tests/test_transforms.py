@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
 import torch
-from torchvision.transforms import InterpolationMode
+from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as reference
 
 from cifar_core.config import TrainConfig
+from cifar_core.policies import AUTOAUGMENT, OPERATIONS
 from cifar_core.transforms import (
     CUTOUT_GREY,
     Augmentation,
@@ -23,7 +25,27 @@ from cifar_core.transforms import (
     shrunk,
 )
 
-EVERYTHING = Augmentation(flip=0.5, crop_padding=4, rotation=30, crop_scale=0.2, colour_jitter=0.5, grey=0.3, cutout=9)
+EVERYTHING = Augmentation(
+    flip=0.5,
+    crop_padding=4,
+    rotation=30,
+    translation=0.2,
+    scaling=0.3,
+    crop_scale=0.2,
+    colour_jitter=0.5,
+    grey=0.3,
+    blur=1.0,
+    cutout=9,
+    erasing=0.4,
+)
+EARLIER = Augmentation(flip=0.5, crop_padding=4, rotation=30, crop_scale=0.2, colour_jitter=0.5, grey=0.3, cutout=9)
+"""What there was before the other transforms."""
+
+WITH_PROBABILITY = tuple(
+    field.name.removesuffix("_probability")
+    for field in dataclasses.fields(Augmentation)
+    if field.name.endswith("_probability")
+)
 
 
 def photos(count: int = 64, height: int = 32, width: int = 32) -> torch.Tensor:
@@ -38,8 +60,10 @@ def referred(image: torch.Tensor, how: Augmentation, drawn, place: int) -> torch
         image = reference.horizontal_flip(image)
     top, left = drawn.offset[place].tolist()
     image = reference.crop(reference.pad(image, [how.crop_padding]), top, left, height, width)
-    if how.rotation:
-        image = reference.rotate(image, drawn.angle[place].item(), InterpolationMode.BILINEAR)
+    if how.rotation or how.translation or how.scaling:
+        # torchvision counts the angle of this one clockwise.
+        angle, shift = -drawn.angle[place].item(), drawn.shift[place].tolist()
+        image = reference.affine(image, angle, shift, drawn.scale[place].item(), [0.0, 0.0], InterpolationMode.BILINEAR)
     if how.crop_scale < 1:
         image = reference.resized_crop(image, *drawn.box[place].tolist(), [height, width])
     if how.colour_jitter:
@@ -50,12 +74,18 @@ def referred(image: torch.Tensor, how: Augmentation, drawn, place: int) -> torch
         image = reference.adjust_hue(image, drawn.hue[place].item())
     if how.grey and drawn.grey[place]:
         image = reference.rgb_to_grayscale(image, num_output_channels=3).clone()
-    if how.cutout:
+    if how.blur and drawn.sigma[place] > 0:
+        side = 2 * min(math.ceil(3 * how.blur), height - 1, width - 1) + 1
+        image = reference.gaussian_blur(image, [side, side], [drawn.sigma[place].item()] * 2)
+    if how.cutout and drawn.cut[place]:
         row, column = drawn.centre[place].tolist()
         first_row, first_column = row - how.cutout // 2, column - how.cutout // 2
         for y in range(max(first_row, 0), min(first_row + how.cutout, height)):
             for x in range(max(first_column, 0), min(first_column + how.cutout, width)):
                 image[:, y, x] = CUTOUT_GREY
+    top, left, height, width = drawn.erased[place].tolist()
+    if height:
+        image = reference.erase(image, top, left, height, width, torch.tensor(CUTOUT_GREY))
     return image
 
 
@@ -97,9 +127,13 @@ def test_flip_crop_and_cutout_equal_torchvision_exactly(how, size):
         Augmentation(colour_jitter=1.0),
         Augmentation(grey=1.0),
         Augmentation(crop_scale=0.2, colour_jitter=0.5, grey=0.2),
+        Augmentation(blur=0.05),
+        Augmentation(blur=3.0),
+        Augmentation(erasing=1.0),
+        Augmentation(erasing=0.5, erasing_from=0.3, erasing_to=1.0, erasing_ratio=1.0, cutout=5),
     ],
 )
-def test_resized_crops_and_colours_equal_torchvision(how, size):
+def test_resized_crops_colours_blur_and_erasing_equal_torchvision(how, size):
     images = photos(32, *size)
     # Grey, black and white pixels have no hue of their own.
     images[:4, 1:] = images[:4, :1]
@@ -151,8 +185,20 @@ def test_colours_are_drawn_evenly_and_as_strongly_as_in_simclr():
 
 
 @pytest.mark.parametrize("size", [(32, 32), (24, 40)])
-@pytest.mark.parametrize("how", [Augmentation(rotation=15), Augmentation(rotation=180), EVERYTHING])
-def test_rotation_equals_torchvision_in_sign_angle_and_interpolation(how, size):
+@pytest.mark.parametrize(
+    "how",
+    [
+        Augmentation(rotation=15),
+        Augmentation(rotation=180),
+        Augmentation(translation=0.5),
+        Augmentation(scaling=0.9),
+        Augmentation(rotation=45, translation=0.3, scaling=0.5),
+        EARLIER,
+        EVERYTHING,
+        dataclasses.replace(EVERYTHING, **{f"{name}_probability": 0.5 for name in WITH_PROBABILITY}),
+    ],
+)
+def test_rotation_translation_and_scaling_equal_torchvision_in_sign_size_and_interpolation(how, size):
     images = photos(32, *size)
     drawn = draw(how, 32, *size, generator_for(3, 4))
     expected = torch.stack([referred(image, how, drawn, place) for place, image in enumerate(images)])
@@ -273,13 +319,16 @@ def test_the_kinds_of_normalisation_mean_what_their_help_says():
 
 
 def test_augmentation_is_off_unless_asked_for():
-    newer = ("crop_scale", "colour_jitter", "grey")
-    assert all(getattr(TrainConfig(), name) == getattr(Augmentation(), name) for name in newer)
+    usual = ("flip", "crop_padding")
+    names = [field.name for field in dataclasses.fields(Augmentation) if field.name not in usual]
+    assert all(getattr(TrainConfig(), name) == getattr(Augmentation(), name) for name in names)
 
 
 def test_the_settings_of_a_run_are_taken_over():
-    config = TrainConfig(flip=0.25, crop_padding=3, rotation=10, crop_scale=0.3, colour_jitter=0.4, grey=0.1, cutout=8)
-    assert Augmentation.from_config(config) == Augmentation(0.25, 3, 10, 0.3, 0.4, 0.1, 8)
+    wanted = {"flip": 0.25, "crop_padding": 3, "rotation": 10.0, "crop_scale": 0.3, "colour_jitter": 0.4, "grey": 0.1}
+    wanted |= {"cutout": 8, "translation": 0.1, "scaling": 0.2, "blur": 1.5, "erasing": 0.3, "erasing_to": 0.5}
+    wanted |= {"policy": "randaugment", "policy_operations": 3, "policy_magnitude": 5, "policy_probability": 0.6}
+    assert Augmentation.from_config(TrainConfig(**wanted)) == Augmentation(**wanted)
 
 
 @pytest.mark.parametrize(
@@ -292,6 +341,12 @@ def test_the_settings_of_a_run_are_taken_over():
         ({"crop_scale": 1.1}, "crop_scale"),
         ({"colour_jitter": -0.1}, "colour_jitter"),
         ({"grey": 2.0}, "grey"),
+        ({"translation": 1.5}, "translation"),
+        ({"scaling": 1.0}, "scaling"),
+        ({"blur": -1.0}, "blur"),
+        ({"erasing": 1.2}, "erasing"),
+        ({"rotation_probability": -0.1}, "rotation_probability"),
+        ({"policy": "magic"}, "policy"),
     ],
 )
 def test_an_impossible_setting_is_named(settings, name):
@@ -304,6 +359,189 @@ def test_images_that_are_not_bytes_or_not_as_many_as_drawn_are_refused():
         augment(photos(2).float(), Augmentation(), generator_for(0, 0))
     with pytest.raises(ValueError, match="draw is for 3 images, but there are 2"):
         apply(photos(2), draw(Augmentation(), 3, 32, 32, generator_for(0, 0)))
+
+
+# What came later -----------------------------------------------------------------------------------------------------
+
+
+def test_the_later_transforms_leave_the_earlier_ones_and_what_is_drawn_after_them():
+    """The very numbers that were drawn before there were others, so that runs of then can be gone on with."""
+    generator = generator_for(3, 7)
+    chance = torch.rand(16, 15, generator=generator, dtype=torch.float64)
+    state = generator.get_state()
+    for how in (EARLIER, EVERYTHING, dataclasses.replace(EVERYTHING, policy="trivialaugment")):
+        again = generator_for(3, 7)
+        drawn = draw(how, 16, 32, 32, again)
+        assert torch.equal(again.get_state(), state)
+        assert torch.equal(drawn.flip, chance[:, 0] < 0.5)
+        assert torch.equal(drawn.offset, (chance[:, 1:3] * 9).long())
+        assert torch.equal(drawn.angle, (2 * chance[:, 3] - 1) * 30)
+        assert torch.equal(drawn.centre, (chance[:, 4:6] * 32).long())
+        assert torch.equal(drawn.grey, chance[:, 14] < 0.3)
+
+
+def test_an_image_whose_transforms_are_not_drawn_stays_as_it_is():
+    never = {f"{name}_probability": 0.0 for name in WITH_PROBABILITY}
+    how = dataclasses.replace(EVERYTHING, flip=0.0, grey=0.0, erasing=0.0, policy="trivialaugment", **never)
+    images = photos(32)
+    torch.testing.assert_close(augment(images, how, generator_for(0, 0)), images / 255, atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", WITH_PROBABILITY)
+def test_a_transform_is_drawn_as_often_as_its_probability_says_and_alike_otherwise(name):
+    count = 4000
+    on = dataclasses.replace(EVERYTHING, policy="trivialaugment")
+    sometimes = dataclasses.replace(on, **{f"{name}_probability": 0.3})
+    shown = {"crop_padding": "offset", "policy": "operations", "rotation": "angle", "translation": "shift"}
+    shown |= {"scaling": "scale", "crop_scale": "box", "colour_jitter": "hue", "blur": "sigma", "cutout": "cut"}
+    always, some = (draw(how, count, 32, 32, generator_for(1, 1)) for how in (on, sometimes))
+    never = draw(dataclasses.replace(on, **{f"{name}_probability": 0.0}), count, 32, 32, generator_for(1, 1))
+    values = [getattr(drawn, shown[name]).view(count, -1) for drawn in (always, some, never)]
+    kept, left = ((values[1] == other).all(1) for other in (values[0], values[2]))
+    assert (kept | left).all()
+    # Now and then a transform that is drawn does nothing, such as a shift by no pixel.
+    idle = (values[0] == values[2]).all(1)
+    share = (kept & ~idle).double().sum() / (~idle).sum()
+    assert abs(share - 0.3) < 4 * (0.3 * 0.7 / count) ** 0.5 + 0.01
+    for field in dataclasses.fields(always):
+        one, other = getattr(always, field.name), getattr(some, field.name)
+        own = (shown[name], "factors") if name == "colour_jitter" else (shown[name],)
+        assert field.name in ("how", *own) or torch.equal(one, other), field.name
+
+
+def test_shifts_sizes_blurs_and_erased_rectangles_are_drawn_evenly_over_their_ranges():
+    count = 20_000
+    how = Augmentation(translation=0.25, scaling=0.4, blur=2.0, erasing=0.6, erasing_from=0.02, erasing_to=0.2)
+    drawn = draw(how, count, 400, 200, generator_for(0, 0))
+    assert drawn.shift.abs().amax(0).tolist() == [50, 100]
+    assert torch.equal(drawn.shift, drawn.shift.round())
+    assert (drawn.shift.mean(0).abs() < 4 * torch.tensor([50, 100]) / 3**0.5 / count**0.5).all()
+    assert 0.6 <= drawn.scale.min() < 0.601
+    assert 1.399 < drawn.scale.max() <= 1.4
+    assert abs(drawn.scale.mean() - 1) < 4 * 0.4 / 3**0.5 / count**0.5
+    assert 0.1 <= drawn.sigma.min() < 0.102
+    assert 1.998 < drawn.sigma.max() <= 2
+    top, left, height, width = drawn.erased.double().T
+    done = height > 0
+    assert abs(done.double().mean() - 0.6) < 4 * (0.6 * 0.4 / count) ** 0.5
+    assert (top + height)[done].max() == 400
+    assert (left + width)[done].max() == 200
+    area = (height * width)[done] / (400 * 200)
+    assert area.min() > 0.0195
+    assert area.max() < 0.203
+    assert abs(area.mean() - 0.11) < 0.002
+    # Below the width of the image nothing is cut off, and the ratio is torchvision's.
+    ratio = (height / width)[done].log()
+    assert ratio.abs().max() < math.log(3.3) + 0.03
+    assert abs(ratio.mean()) < 0.02
+    assert abs(ratio.square().mean() - math.log(3.3) ** 2 / 3) < 0.02
+
+
+# Policies -------------------------------------------------------------------------------------------------------------
+
+NAMES = {
+    "shear x": "ShearX",
+    "shear y": "ShearY",
+    "translate x": "TranslateX",
+    "translate y": "TranslateY",
+    "colour": "Color",
+    "autocontrast": "AutoContrast",
+}
+
+
+def torchvisions(name: str) -> str:
+    return NAMES.get(name, name.capitalize())
+
+
+def operated(image: torch.Tensor, number: int, magnitude: float) -> torch.Tensor:
+    """One image through torchvision's own operation."""
+    name, kind = torchvisions(OPERATIONS[number]), v2.RandAugment()
+    return kind._apply_image_or_video_transform(image, name, magnitude, InterpolationMode.NEAREST, {torch.Tensor: None})
+
+
+@pytest.mark.parametrize("size", [(32, 32), (24, 40)])
+@pytest.mark.parametrize("policy", ["randaugment", "trivialaugment", "autoaugment"])
+def test_policies_equal_torchvisions_operations(policy, size):
+    count = 400
+    images = photos(count, *size)
+    # Pictures with flat parts, few values and little contrast, too.
+    images[:200] = images[:200] // 4 + 60
+    images[:100, :, : size[0] // 2] = 77
+    images[:5] = 200
+    how = Augmentation(policy=policy, policy_magnitude=17)
+    drawn = draw(how, count, *size, generator_for(3, 4))
+    expected = images.clone()
+    for place in range(count):
+        for number, magnitude in zip(drawn.operations[place], drawn.magnitudes[place], strict=True):
+            expected[place] = operated(expected[place], int(number), magnitude.item())
+    found = (apply(images, drawn) * 255).round()
+    off = (found - expected).abs()
+    # Sums in another order round to the next whole number here and there, which a second operation can enlarge.
+    assert (off > 0).double().mean() < 5e-3
+    unused = {"shear x"} if policy == "autoaugment" else {"invert"}
+    assert {OPERATIONS[k] for k in drawn.operations.unique()} >= set(OPERATIONS) - unused
+
+
+def test_an_equalized_image_is_torchvisions_exactly():
+    images = photos(60)
+    images[:30] = images[:30] // 8 + 100
+    images[:10] = 3
+    drawn = draw(Augmentation(policy="trivialaugment"), 60, 32, 32, generator_for(0, 0))
+    drawn.operations[:] = OPERATIONS.index("equalize")
+    assert torch.equal((apply(images, drawn) * 255).round().byte(), reference.equalize(images))
+    drawn.operations[:] = OPERATIONS.index("autocontrast")
+    assert torch.equal((apply(images, drawn) * 255).round().byte(), reference.autocontrast(images))
+
+
+@pytest.mark.parametrize(
+    ("policy", "torchvision", "bins"),
+    [
+        ("randaugment", v2.RandAugment, 31),
+        ("trivialaugment", v2.TrivialAugmentWide, 31),
+        ("autoaugment", v2.AutoAugment, 10),
+    ],
+)
+def test_operations_and_magnitudes_are_drawn_from_torchvisions_ranges(policy, torchvision, bins):
+    space = torchvision._AUGMENTATION_SPACE
+    allowed: dict[str, set[float]] = {}
+    for name, (magnitudes, signed) in space.items():
+        found = magnitudes(bins, 32, 32)
+        values = [0.0] if found is None else [float(value) for value in found]
+        # torchvision shifts by whole pixels, but of 16 it has 15.9999990, which it cuts off to 15.
+        values = [float(int(value + 1e-5)) if name.startswith("Translate") else value for value in values]
+        allowed[name] = {round(sign * value, 5) for value in values for sign in ((1, -1) if signed else (1,))}
+    drawn = [
+        draw(Augmentation(policy=policy, policy_magnitude=step), 3000, 32, 32, generator_for(2, step))
+        for step in ((0, 9, 30) if policy == "randaugment" else (9,))
+    ]
+    seen: dict[str, set[float]] = {}
+    for each in drawn:
+        assert each.operations.shape[1] == {"randaugment": 2, "trivialaugment": 1, "autoaugment": 2}[policy]
+        for number, magnitude in zip(each.operations.flatten(), each.magnitudes.flatten(), strict=True):
+            seen.setdefault(torchvisions(OPERATIONS[int(number)]), set()).add(round(float(magnitude), 5) + 0.0)
+    del seen["Identity"]
+    assert set(seen) == set(space) - {"Identity", *(("ShearX",) if policy == "autoaugment" else ())}
+    for name, magnitudes in seen.items():
+        assert magnitudes <= {value + 0.0 for value in allowed[name]}, name
+    if policy == "trivialaugment":
+        counts = drawn[0].operations.flatten().bincount(minlength=14) / 3000
+        assert (counts - 1 / 14).abs().max() < 4 * (1 / 14 / 3000) ** 0.5
+        assert len(seen["Rotate"]) > 50
+
+
+def test_autoaugments_policy_is_torchvisions_for_cifar_10():
+    pairs = v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10)._policies
+    ours = [tuple((torchvisions(name), often, at) for name, often, at in pair) for pair in AUTOAUGMENT]
+    assert ours == [tuple((name, often, at or 0) for name, often, at in pair) for pair in pairs]
+
+
+def test_operations_of_autoaugment_are_as_frequent_as_it_says():
+    count = 30_000
+    drawn = draw(Augmentation(policy="autoaugment"), count, 32, 32, generator_for(0, 0))
+    for name in ("rotate", "equalize", "invert"):
+        expected = sum(often for pair in AUTOAUGMENT for other, often, _ in pair if other == name) / len(AUTOAUGMENT)
+        share = (drawn.operations == OPERATIONS.index(name)).sum() / count
+        assert abs(share - expected) < 4 * (max(expected, 0.01) / count) ** 0.5, name
 
 
 # Two images in one ---------------------------------------------------------------------------------------------------

@@ -9,11 +9,11 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from cifar_core.config import FIELD_TYPES, FIELDS, label
+from cifar_core.config import FIELD_TYPES, FIELDS, SCALED, label
 from cifar_core.datasets import DataInfo, DataSet
 from cifar_core.runs import RunError, find_run, list_runs
 from pages import ui
-from pages.ui import batches, charts, images
+from pages.ui import batches, charts, images, settings
 
 OF_A_TRAINING = ("augmentation_strength", "mixup", "cutmix", "early_size", "early_share")
 """What scales the others, mixes the images of a batch, or holds for a part of a training: it has no part in what is
@@ -124,6 +124,10 @@ def choose_transforms() -> dict[str, Any]:
     values = {}
     for name in TRANSFORMS:
         about, plain = FIELDS[name].metadata, FIELD_TYPES[name][0]
+        if about["choices"]:
+            given = {"key": name, "bind": "query-params", "help": about["help"], "format_func": settings.spoken}
+            values[name] = st.selectbox(label(name), about["choices"], **given)
+            continue
         step = 1 if plain is int else 1.0 if about["high"] > 10 else 0.05
         values[name] = st.slider(
             label(name),
@@ -148,7 +152,10 @@ def choose_transforms() -> dict[str, Any]:
 
 def is_off(how: dict[str, Any]) -> bool:
     """Whether nothing is done to the images."""
-    return all(value == (1 if name == "crop_scale" else 0) for name, value in how.items())
+    neutral = {"crop_scale": 1, "policy": "none"}
+    return all(
+        how[name] == neutral.get(name, 0) for name in how if name in SCALED and name != "policy_probability"
+    ) and (how["policy"] == "none")
 
 
 def take_over() -> None:

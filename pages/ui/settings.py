@@ -283,7 +283,15 @@ def _fill_in(config: TrainConfig, source: str) -> None:
 
 def spoken(choice: str) -> str:
     """The name of a choice as people write it."""
-    names = {"adamw": "AdamW", "rmsprop": "RMSprop", "simclr": "SimCLR", "one_cycle": "One-cycle"}
+    names = {
+        "adamw": "AdamW",
+        "rmsprop": "RMSprop",
+        "simclr": "SimCLR",
+        "one_cycle": "One-cycle",
+        "randaugment": "RandAugment",
+        "trivialaugment": "TrivialAugment",
+        "autoaugment": "AutoAugment",
+    }
     return names.get(choice, choice.upper() if choice in ("sgd", "cpu", "cuda", "mps") else choice.capitalize())
 
 
@@ -294,12 +302,12 @@ def _published_dropout() -> None:
         st.session_state["set_initialisation"] = "default"
 
 
-def _setting(name: str, about: Any, data: dict[str, DataInfo], key: str, begin: float | None = None) -> Any:
+def _setting(name: str, about: Any, data: dict[str, DataInfo], key: str, begin: Any = None) -> Any:
     """The widget that fits a setting: its type, bounds, unit and choices are in the field itself.
 
     Args:
         data: The data sets there are, by their sources.
-        begin: What a number begins with, where the session does not hold it under the key.
+        begin: What it begins with, where the session does not hold it under the key.
     """
     title = label(name)
     plain, _ = FIELD_TYPES[name]
@@ -331,7 +339,8 @@ def _setting(name: str, about: Any, data: dict[str, DataInfo], key: str, begin: 
         st.caption(MODELS[chosen].summary)
         return chosen
     if about["choices"]:
-        return st.selectbox(title, about["choices"], format_func=spoken, key=key, help=about["help"])
+        first = 0 if begin is None else about["choices"].index(begin)
+        return st.selectbox(title, about["choices"], first, format_func=spoken, key=key, help=about["help"])
     if plain is bool:
         return st.toggle(title, key=key, help=about["help"])
     low, high = about["low"], about["high"]
