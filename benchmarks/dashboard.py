@@ -26,6 +26,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page
 
 from benchmarks.driving import IDLE, ROOT, browser, open_page, serve, settle
+from benchmarks.pictures import PICTURES
 from cifar_core.datasets import open_cached
 from tests.conftest import drawn_folder
 
@@ -104,6 +105,31 @@ def upload(page: Page, content: bytes) -> float:
     return time.perf_counter() - began
 
 
+def first_photos(chrome: Browser, trials: int, home: Path) -> None:
+    """A newcomer's photo to the heat map of the network that comes with the program: no run, no data, a cold server."""
+    cold, warm = [], []
+    pictures = [np.asarray(draw()) for draw in PICTURES.values()]
+    contents = []
+    for index in range(trials + 1):
+        buffer = io.BytesIO()
+        Image.fromarray(pictures[index % len(pictures)]).resize((1600, 1200 + index)).save(buffer, format="JPEG")
+        contents.append(buffer.getvalue())
+    for _ in range(trials):
+        server = serve(["--runs", str(home / "none"), "--cache", str(home / "nothing")], home / "log")
+        page = chrome.new_context(viewport={"width": 1280, "height": 900}).new_page()
+        try:
+            page.goto(f"{server.url}/explain")
+            # As soon as there is something to drop it on.
+            page.get_by_test_id("stFileUploaderDropzoneInput").wait_for(state="attached")
+            cold.append(upload(page, contents[0]))
+            warm += [upload(page, content) for content in contents[1:]]
+        finally:
+            page.context.close()
+            server.stop()
+    report("first photo to heat map, cold server, no run of one's own", cold, target="at most 3 s")
+    report("photo to heat map of the reference, warm", warm, target="at most 0.3 s")
+
+
 def watching(chrome: Browser, words: list[str], train: list[str], info: dict[str, Any], home: Path) -> None:
     """What it costs the training that somebody watches, in turns with nobody watching."""
     server = serve(words, home / "log")
@@ -136,11 +162,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="a data set; left out, shapes are drawn")
     parser.add_argument("--trials", type=int, default=5)
     parser.add_argument("--watching", action="store_true", help="measure only what watching costs")
+    parser.add_argument("--photos", action="store_true", help="measure only a newcomer's photo")
     options = parser.parse_args()
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
           f"torch {torch.__version__}")  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch, browser() as chrome:
         home = Path(scratch)
+        if not options.watching:
+            first_photos(chrome, options.trials, home)
+        if options.photos:
+            return
         data = str(
             options.data.resolve() if options.data else drawn_folder(home / "shapes", train=1500, test=100, seed=0)
         )

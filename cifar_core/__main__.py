@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from cifar_core import job, queues, series
 from cifar_core.config import FIELD_TYPES, FIELDS, RECIPES, TrainConfig
 from cifar_core.events import Changed, End, Epoch, Event, Notice, Progress, Start, TaskProgress, Waiting, duration, size
-from cifar_core.runs import Held, Run, RunError, WorkFolder, find_run, list_runs
+from cifar_core.runs import REFERENCE, Held, Run, RunError, WorkFolder, find_run, list_runs
 
 if TYPE_CHECKING:
     from cifar_core.distributed import Team
@@ -206,11 +206,14 @@ def _add_setting(parser: argparse.ArgumentParser, name: str, metadata: Any, defa
 
 def _find(options: argparse.Namespace) -> Run:
     path = Path(options.run)
+    name = options.run.rstrip("/")
+    if Run(path.resolve()).read_only or (name == REFERENCE.name and not path.exists()):
+        return find_run(REFERENCE.name, options.runs.resolve())
     if (path / "config.json").exists():
         return Run(path.resolve())
-    if "/" in options.run.rstrip("/"):
+    if "/" in name:
         raise RunError(f"There is no run in {path}.")
-    return find_run(options.run.rstrip("/"), options.runs)
+    return find_run(name, options.runs)
 
 
 def _show_progress(steps: Iterator[Any], quiet: bool) -> None:
@@ -472,12 +475,17 @@ def _checkpoint(run: Run, name: str | None) -> str:
 def _evaluate(options: argparse.Namespace) -> int:
     from cifar_core.datasets import open_dataset, prepare
     from cifar_core.evaluation import Evaluation
+    from cifar_core.reference import known_data
 
     run = _find(options)
     checkpoint = _checkpoint(run, options.checkpoint)
     source = options.data or run.config.data
-    _show_progress(prepare(Path(source), options.cache), options.json)
-    info = open_dataset(source, options.cache).info
+    if source:
+        _show_progress(prepare(Path(source), options.cache), options.json)
+        info = open_dataset(source, options.cache).info
+    else:
+        # Of the reference run, whose evaluation comes with it.
+        info = known_data(run.path)
     try:
         folder, task = job.evaluation_task(run, checkpoint, info)
         result = folder.path / "evaluation.npz"
@@ -708,8 +716,10 @@ def _list_runs(options: argparse.Namespace) -> int:
         print(
             f"{run.id:{max(len(other.id) for other in runs)}}  {run.state:11}  {accuracy}  {_told_about(run)}".rstrip()
         )
-    total = sum(run.disk_use().total for run in runs)
-    print(f"{len(runs)} run{'s' if len(runs) != 1 else ''}, {size(total)}")
+    own = [run for run in runs if not run.read_only]
+    total = sum(run.disk_use().total for run in own)
+    besides = ", and the one that comes with the program" if len(own) < len(runs) else ""
+    print(f"{len(own)} run{'s' if len(own) != 1 else ''}, {size(total)}{besides}")
     return 0
 
 

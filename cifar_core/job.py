@@ -47,6 +47,7 @@ from cifar_core.runs import (
     Run,
     RunError,
     WorkFolder,
+    checksum,
     create_run,
     description,
     kept_epochs,
@@ -114,11 +115,30 @@ def repeat(run: Run, runs: Path, cache: Path) -> Run:
     """Make a run that does again what another one has done (see `repeat_run`), and set a process to work on it.
 
     Raises:
-        RunError: As `start_run`, or a fork of an older version did not keep what it began with.
+        RunError: As `start_run`, or a fork of an older version did not keep what it began with, or the images of the
+            reference run are not here.
     """
-    again = repeat_run(run, runs)
+    again = repeat_run(run, runs, None if run.config.data else _images_here(run, cache))
     launch(again, cache)
     return again
+
+
+def _images_here(run: Run, cache: Path) -> str:
+    """Where the images of a run are that does not say so, or such of the same classes and numbers."""
+    from cifar_core.datasets import cached
+
+    start = run.start
+    known = read_json(run.path / "data.json") or {}
+    counts = [known.get(name) for name in ("classes", "train_counts", "test_counts")]
+
+    def alike(info: DataInfo) -> bool:
+        return [list(info.classes), list(info.train_counts), list(info.test_counts)] == counts
+
+    infos = [info for info in cached(cache) if start and info.fingerprint == start.data_fingerprint]
+    infos += [info for info in cached(cache) if alike(info)]
+    if not infos:
+        raise RunError(f"The images of run {run.id} are not here; fetch them on the Data page first.")
+    return infos[0].source
 
 
 def new_run(
@@ -135,7 +155,7 @@ def new_run(
         RunError: As `start_run`.
     """
     try:
-        _check(config, cache)
+        _check(config, cache, parent)
     except ValueError as error:
         raise RunError(str(error)) from None
     return create_run(config, runs, changes, parent, checkpoint)
@@ -197,9 +217,9 @@ def start_series(
     return made
 
 
-def _check(config: TrainConfig, cache: Path) -> None:
+def _check(config: TrainConfig, cache: Path, parent: Run | None = None) -> None:
     from cifar_core.datasets import find_cached, open_cached
-    from cifar_core.subsets import training_indices
+    from cifar_core.subsets import chosen_classes, training_indices
 
     if not config.data:
         raise ValueError(NO_DATA)
@@ -211,6 +231,12 @@ def _check(config: TrainConfig, cache: Path) -> None:
     # Images that were not read yet are not counted before the run reads them.
     if info := find_cached(config.data, cache):
         training_indices(config, open_cached(info.id, cache))
+        start = parent.start if parent and parent.read_only else None
+        if start and chosen_classes(config.classes, info.classes) != start.classes:
+            raise ValueError(
+                f"A fork of the reference run tells the same classes apart ({', '.join(start.classes)}), but "
+                f"{info.name} has others."
+            )
 
 
 def launch(folder: WorkFolder, cache: Path) -> None:
@@ -466,8 +492,11 @@ def known_device(cache: Path) -> str | None:
 
 
 def _identity(run: Run, checkpoint: str, info: DataInfo, *more: Any) -> str:
-    file = run.checkpoints()[checkpoint].stat()
-    parts = (checkpoint, file.st_mtime_ns, file.st_size, info.fingerprint, *more)
+    weights = run.checkpoints()[checkpoint]
+    file = weights.stat()
+    # When it was written differs from one copy of the program to the next.
+    written = checksum(weights) if run.read_only else file.st_mtime_ns
+    parts = (checkpoint, written, file.st_size, info.fingerprint, *more)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
@@ -1090,6 +1119,8 @@ def _keep_said(run: Run, about: _Subject, said: NDArray[np.float32]) -> None:
     """Keep the logits of weights of a whole epoch among those of the other epochs."""
     from cifar_core import logits
 
+    if run.read_only:
+        return
     start, epoch = run.start, about.facts["epoch"]
     # Of other images there is nothing to compare them with.
     if start and start.data_fingerprint == about.facts["fingerprint"] and epoch == int(epoch):

@@ -83,7 +83,7 @@ def _sync(path: Path) -> None:
 def load_tensors(
     path: Path, device: torch.device | str = "cpu", prefix: str = ""
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `save_tensors` wrote.
+    """Read what `save_tensors` wrote; numbers kept in half precision come back in single.
 
     Args:
         prefix: Only tensors whose names start with it are returned.
@@ -94,7 +94,9 @@ def load_tensors(
     try:
         # At once, as a training may put another file in its place at any time.
         content = path.read_bytes()
-        tensors = {name: tensor.to(device) for name, tensor in load(content).items() if name.startswith(prefix)}
+        tensors = {
+            name: _single(tensor).to(device) for name, tensor in load(content).items() if name.startswith(prefix)
+        }
     except FileNotFoundError:
         raise NetworkError(f"There is no file of weights at {path}.") from None
     except OSError as error:
@@ -116,6 +118,10 @@ def load_tensors(
     if not isinstance(metadata, dict):
         raise NetworkError(f"{path} holds tensors, but not the description that this program writes beside them.")
     return tensors, metadata
+
+
+def _single(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype is torch.float16 else tensor
 
 
 @dataclass(frozen=True, eq=False)

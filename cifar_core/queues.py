@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from cifar_core.events import Waiting
-from cifar_core.runs import Run, RunError, WorkFolder, alone, list_runs, read_json, write_whole
+from cifar_core.runs import Run, RunError, WorkFolder, alone, own_runs, read_json, write_whole
 
 ANSWER_SECONDS = 5.0
 """A worker that has not said for so long that it waits is passed by the others."""
@@ -38,13 +38,13 @@ def waiting_for(run: Run) -> str | None:
 
 def queue(root: Path, device: str) -> list[Run]:
     """The runs that wait for a device, the next one first."""
-    waiting = [run for run in list_runs(root) if waiting_for(run) == device]
+    waiting = [run for run in own_runs(root) if waiting_for(run) == device]
     return sorted(waiting, key=_order(root, device))
 
 
 def queues(root: Path) -> dict[str, list[Run]]:
     """The queue of each device that somebody waits for."""
-    devices = {device for run in list_runs(root) if (device := waiting_for(run))}
+    devices = {device for run in own_runs(root) if (device := waiting_for(run))}
     return {device: queue(root, device) for device in sorted(devices)}
 
 

@@ -42,6 +42,10 @@ from cifar_core.events import (
 
 ID_PATTERN = re.compile(r"[0-9]{8}-[0-9]{6}-[a-z0-9_]{1,40}-[0-9a-f]{4}")
 
+REFERENCE = Path(__file__).resolve().parent / "reference"
+"""The run that comes with the program: a network trained on all of CIFAR-10, to look at before any other is there. It
+can be read, forked and repeated; nobody changes it. Its id is its folder's name."""
+
 CHECKPOINT_PATTERN = re.compile(r"best|last|(epoch|step)-(0|[1-9][0-9]{0,9})")
 """Names of checkpoints: two that are written anew again and again, and those kept on purpose."""
 
@@ -85,6 +89,9 @@ class WorkFolder:
     def log_path(self) -> Path:
         return self.path / "worker.log"
 
+    def _must_be_ours(self) -> None:
+        """Refuse what would change a folder that is only to be read."""
+
     @contextmanager
     def held(self) -> Iterator[int]:
         """Hold the folder's lock, and give its file descriptor for a child to inherit.
@@ -94,6 +101,7 @@ class WorkFolder:
         Raises:
             Held: Another process holds it.
         """
+        self._must_be_ours()
         descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
             try:
@@ -122,6 +130,7 @@ class WorkFolder:
 
     def append(self, event: Event) -> None:
         """Add an event in one write, after closing a line that a killed worker left open."""
+        self._must_be_ours()
         with (self.path / "events.jsonl").open("ab+") as file:
             torn = b""
             if file.tell():
@@ -147,6 +156,7 @@ class WorkFolder:
         Args:
             values: What exactly is wanted; JSON.
         """
+        self._must_be_ours()
         control = self.path / "control"
         control.mkdir(exist_ok=True)
         # What was asked before and not yet taken stays asked.
@@ -379,12 +389,39 @@ class DiskUse:
         return self.weights + self.kept + self.results + self.logits + self.records
 
 
+@dataclass(frozen=True)
 class Run(WorkFolder):
-    """The folder of one training."""
+    """The folder of one training.
+
+    Args:
+        beside: The folder of runs it is shown among, where that is not the one it lies in, as for the run that comes
+            with the program.
+    """
+
+    beside: Path | None = field(default=None, compare=False)
 
     @property
     def id(self) -> str:
         return self.path.name
+
+    @property
+    def root(self) -> Path:
+        """The folder of the runs it is among, where forks of it go and what is made of it."""
+        return self.beside or self.path.parent
+
+    @property
+    def read_only(self) -> bool:
+        """Whether it is the run that comes with the program."""
+        return self.path == REFERENCE
+
+    def _must_be_ours(self) -> None:
+        if self.read_only:
+            raise RunError("The reference run comes with the program and can only be read; fork or repeat it instead.")
+
+    @property
+    def model(self) -> str:
+        """The name of its network, also where its settings cannot be read."""
+        return self.config.model if self.read_only else self.id.split("-")[2]
 
     @property
     def config(self) -> TrainConfig:
@@ -414,6 +451,7 @@ class Run(WorkFolder):
         Raises:
             RunError: What is said cannot stand, or the folder may not be changed.
         """
+        self._must_be_ours()
         try:
             with alone(self.path):
                 about = replace(self.about, **values)
@@ -441,6 +479,16 @@ class Run(WorkFolder):
         """The id of the run this one was forked from, and the checkpoint; None for a run of its own."""
         known = read_json(self.path / "parent.json")
         return (known["run"], known["checkpoint"]) if known else None
+
+    @property
+    def parent_run(self) -> Run | None:
+        """The run this one was forked from, whose folder may be gone by now; None for a run of its own."""
+        if self.parent is None:
+            return None
+        name, _ = self.parent
+        if name == REFERENCE.name:
+            return Run(REFERENCE, self.root)
+        return Run(self.root / name) if ID_PATTERN.fullmatch(name) else None
 
     @property
     def changes(self) -> list[Changed]:
@@ -529,8 +577,8 @@ class Run(WorkFolder):
     def inspections(self) -> list[Inspected]:
         """What the network looked like after each epoch, in order; a fork's begin with its parent's."""
         looks: dict[int, Inspected] = {}
-        if self.parent and ID_PATTERN.fullmatch(self.parent[0]):
-            looks = {look.epoch: look for look in Run(self.path.parent / self.parent[0]).inspections()}
+        if parent := self.parent_run:
+            looks = {look.epoch: look for look in parent.inspections()}
         for event in self.events():
             if isinstance(event, Start):
                 # As in `history`.
@@ -542,9 +590,9 @@ class Run(WorkFolder):
     def _inherited(self) -> list[dict[str, Any]]:
         """The parent's rows up to the fork, from this run's own copy: a parent may be deleted, or go on differently."""
         rows = read_json(self.path / "inherited.json")
-        if rows is None and self.parent and ID_PATTERN.fullmatch(self.parent[0]):
+        if rows is None and (parent := self.parent_run):
             # A fork of an older version has no copy.
-            rows = Run(self.path.parent / self.parent[0]).history()
+            rows = parent.history()
         return [{**row, "inherited": True} for row in rows or []]
 
     def checkpoints(self) -> dict[str, Path]:
@@ -572,9 +620,19 @@ class Run(WorkFolder):
         others = [path for name, path in self.checkpoints().items() if name != "last"]
         return rotating + sorted(others, key=lambda path: -description(path).get("step", 0))
 
+    @property
+    def tasks(self) -> Path:
+        """Where pieces of work on it are; nothing is written into the program's own folder."""
+        return self.root / ".tasks" / self.id if self.read_only else self.path / "tasks"
+
     def task(self, name: str) -> WorkFolder:
-        """The folder of a piece of work on this run's results, e.g. an evaluation; made if needed."""
-        path = self.path / "tasks" / name
+        """The folder of a piece of work on this run's results, e.g. an evaluation; made if needed.
+
+        What comes with the reference run is done already; its folder is to be read only.
+        """
+        if self.read_only and (self.path / "tasks" / name).exists():
+            return WorkFolder(self.path / "tasks" / name)
+        path = self.tasks / name
         path.mkdir(parents=True, exist_ok=True)
         return WorkFolder(path)
 
@@ -586,13 +644,18 @@ class Run(WorkFolder):
     def disk_use(self) -> DiskUse:
         """What the run takes on the disk now."""
         sizes = {"weights": 0, "kept": 0, "results": 0, "logits": 0, "records": 0}
-        for folder, _, names in os.walk(self.path):
-            part = Path(folder).relative_to(self.path).parts[:1]
+        # Results that come with the reference run are a part of it.
+        elsewhere = os.walk(self.tasks) if self.read_only else ()
+        for folder, _, names in [*os.walk(self.path), *elsewhere]:
+            path = Path(folder)
+            part = path.relative_to(self.path).parts[:1] if path.is_relative_to(self.path) else ()
             for name in names:
                 with suppress(OSError):
-                    size = (Path(folder) / name).stat().st_size
-                    if part in (("tasks",), ("logits",)):
-                        sizes["results" if part == ("tasks",) else "logits"] += size
+                    size = (path / name).stat().st_size
+                    if path.is_relative_to(self.tasks):
+                        sizes["results"] += size
+                    elif part == ("logits",):
+                        sizes["logits"] += size
                     elif part == ("checkpoints",):
                         sizes["kept" if name.startswith(KEPT) else "weights"] += size
                     else:
@@ -610,9 +673,11 @@ class Run(WorkFolder):
         Raises:
             RunError: The folder may not be changed.
         """
+        if kept or logits:
+            self._must_be_ours()
         try:
-            if results and (self.path / "tasks").exists():
-                for folder in (self.path / "tasks").iterdir():
+            if results and self.tasks.exists():
+                for folder in self.tasks.iterdir():
                     with suppress(Held), WorkFolder(folder).held():
                         shutil.rmtree(folder)
             if kept:
@@ -631,6 +696,7 @@ class Run(WorkFolder):
         Raises:
             RunError: Its worker still lives, or the folder may not be changed.
         """
+        self._must_be_ours()
         try:
             # Held, so that no worker begins in it now; renamed first, so that no reader sees half a run.
             with self.held():
@@ -685,9 +751,12 @@ def create_run(
     return _make_run(config, root, fill)
 
 
-def repeat_run(run: Run, root: Path) -> Run:
+def repeat_run(run: Run, root: Path, data: str | None = None) -> Run:
     """Make a run that does again what this one has done: the same settings, the same changes at the same steps and,
     for a fork, the same weights to begin with.
+
+    Args:
+        data: Where the images are, for a run that does not say so.
 
     Raises:
         RunError: The folder cannot be written, or a fork of an older version did not keep what it began with.
@@ -703,7 +772,7 @@ def repeat_run(run: Run, root: Path) -> Run:
         if steps:
             write_whole(folder / "plan.json", json.dumps(steps).encode())
 
-    return _make_run(run.config, root, fill)
+    return _make_run(run.config if data is None else replace(run.config, data=data), root, fill)
 
 
 def _make_run(config: TrainConfig, root: Path, fill: Callable[[Path], None]) -> Run:
@@ -750,10 +819,10 @@ def in_families(runs: Sequence[Run]) -> list[tuple[int, Run]]:
     parents = {run.id: run.parent for run in runs}
     forks: dict[str, list[str]] = {}
     roots = []
-    for run in sorted(known):
+    for run in sorted(known, key=_age):
         parent = parents[run]
-        # An id begins with its time, so that a parent that is younger than its fork is none.
-        if parent and parent[0] in known and parent[0] < run:
+        # A parent that is younger than its fork is none.
+        if parent and parent[0] in known and _age(parent[0]) < _age(run):
             forks.setdefault(parent[0], []).append(run)
         else:
             roots.append(run)
@@ -764,8 +833,13 @@ def in_families(runs: Sequence[Run]) -> list[tuple[int, Run]]:
             yield from family(fork, depth + 1)
 
     families = [list(family(root, 0)) for root in roots]
-    families.sort(key=lambda members: max(run.id for _, run in members), reverse=True)
+    families.sort(key=lambda members: max(_age(run.id) for _, run in members), reverse=True)
     return [member for members in families for member in members]
+
+
+def _age(run_id: str) -> str:
+    """Sorts ids from the oldest run to the newest: they begin with their time, and the reference was there before."""
+    return "" if run_id == REFERENCE.name else run_id
 
 
 def family_of(run: Run, runs: Sequence[Run]) -> list[tuple[int, Run]]:
@@ -793,6 +867,9 @@ def _check_fork(config: TrainConfig, parent: Run, checkpoint: str) -> None:
     if checkpoint not in parent.checkpoints():
         raise RunError(f"Run {parent.id} has no {checkpoint} checkpoint to go on from.")
     for name in ("model", "width", "data", "classes"):
+        if name == "data" and parent.read_only:
+            # Nobody knows beforehand where its images are here.
+            continue
         ours, theirs = getattr(config, name), getattr(parent.config, name)
         if ours != theirs:
             said = f"which is {theirs or 'all'}, but {ours or 'all'} was asked for."
@@ -819,6 +896,8 @@ def find_run(name: str, root: Path) -> Run:
     Raises:
         RunError: The name is not an id, or there is no such run.
     """
+    if name == REFERENCE.name and (run := reference(root)):
+        return run
     if not ID_PATTERN.fullmatch(name):
         raise RunError(f"{name[:80]!r} is not the id of a run.")
     if not (root / name / "config.json").exists():
@@ -826,8 +905,19 @@ def find_run(name: str, root: Path) -> Run:
     return Run(root / name)
 
 
+def reference(root: Path) -> Run | None:
+    """The run that comes with the program, among the runs of a folder; None where it was removed."""
+    return Run(REFERENCE, root) if (REFERENCE / "config.json").exists() else None
+
+
 def list_runs(root: Path) -> list[Run]:
-    """All runs, the newest first."""
+    """All runs, the newest first and the one that comes with the program last."""
+    built_in = reference(root)
+    return own_runs(root) + ([built_in] if built_in else [])
+
+
+def own_runs(root: Path) -> list[Run]:
+    """The runs in a folder, the newest first."""
     try:
         names = [entry.name for entry in os.scandir(root) if ID_PATTERN.fullmatch(entry.name)]
     except OSError:
@@ -851,12 +941,24 @@ def kept_epochs(every: int, done: int) -> range:
 def description(path: Path) -> dict[str, Any]:
     """What a file of weights says of itself, found without reading the weights; empty where it is no such file."""
     try:
-        with path.open("rb") as file:
-            header = json.loads(file.read(min(int.from_bytes(file.read(8), "little"), LONGEST_HEADER)))
-        described = json.loads(header["__metadata__"]["json"])
-    except (OSError, ValueError, LookupError, TypeError):
+        described = json.loads(_header(path)["json"])
+    except (ValueError, LookupError, TypeError):
         return {}
     return described if isinstance(described, dict) else {}
+
+
+def checksum(path: Path) -> str:
+    """That of the content of a file of weights, as the file itself says; empty where it is no such file."""
+    return str(_header(path).get("sha256", ""))
+
+
+def _header(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            header = json.loads(file.read(min(int.from_bytes(file.read(8), "little"), LONGEST_HEADER)))
+        return dict(header["__metadata__"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}
 
 
 @contextmanager

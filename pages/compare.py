@@ -162,7 +162,7 @@ def deletion(runs: dict[str, Run]) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.selectbox(
             "Run to delete",
-            list(runs),
+            [name for name, run in runs.items() if not run.read_only],
             index=None,
             placeholder="Choose a run",
             format_func=lambda name: charts.run_name(runs[name]),
@@ -194,4 +194,5 @@ else:
         differences(chosen)
     elif not any(run.epochs for run in runs.values()):
         st.caption("No run has finished an epoch yet; curves begin there.")
-    deletion(runs)
+    if any(not run.read_only for run in everything):
+        deletion(runs)

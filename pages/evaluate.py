@@ -15,7 +15,7 @@ from cifar_core.evaluation import Evaluation, EvaluationError
 from cifar_core.runs import ALIVE, Run, RunError, WorkFolder
 from cifar_core.sources import DataError
 from pages import ui
-from pages.ui import charts, loaders, matrix
+from pages.ui import charts, loaders, matrix, reference
 
 CELL_PICTURES, MISTAKE_PICTURES = 12, 24  # Shown at once.
 BESIDE_THE_MATRIX = 12  # With more classes than this, the matrix needs the whole width.
@@ -29,7 +29,7 @@ def evaluated(run: Run, checkpoint: str, info: DataInfo) -> Evaluation | None:
     path = folder.path / "evaluation.npz"
     if not path.exists():
         # A training replaces its weights while they are evaluated; what is under way is still worth waiting for.
-        under_way = (WorkFolder(path) for path in run.path.glob("tasks/evaluate-*"))
+        under_way = (WorkFolder(path) for path in run.tasks.glob("evaluate-*"))
         folder = next((other for other in under_way if other.alive), folder)
         earlier = (stored.path for stored in loaders.stored_evaluations(run, checkpoint, info.fingerprint))
         path = next(earlier, path)
@@ -224,6 +224,7 @@ def pictures(
 ) -> None:
     """A gallery of test images, and the way from one of them to its heat map."""
     if test is None:
+        reference.pictures_missing(f"Fetch them to see the {len(images):,} that belong here.", key)
         return
     alts = [
         f"Test image {i}: {evaluation.classes[evaluation.labels[i]]}, predicted as "
@@ -353,6 +354,8 @@ def worst_mistakes(evaluation: Evaluation, test: Split | None) -> None:
 
 
 def opened(info: DataInfo) -> Split | None:
+    if not reference.here(info):
+        return None
     try:
         return loaders.test_split(info.id, info.fingerprint, ui.place().cache, info.classes)
     except DataError as error:
@@ -374,6 +377,9 @@ def show(evaluation: Evaluation, test: Split | None) -> None:
 with st.container(horizontal=True, vertical_alignment="bottom"):
     run = ui.choose_run(needs_weights=True)
     checkpoint = ui.choose_checkpoint(run) if run else None
-info = ui.data_of(run) if run and checkpoint else None
-if run and checkpoint and info and (evaluation := evaluated(run, checkpoint, info)):
-    show(evaluation, opened(info))
+info = reference.tested_on(run) if run and checkpoint else None
+if run and checkpoint and info:
+    reference.notice(run, info)
+    reference.card(run)
+    if evaluation := evaluated(run, checkpoint, info):
+        show(evaluation, opened(info))

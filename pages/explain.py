@@ -21,12 +21,12 @@ from cifar_core.photos import PhotoError, square
 from cifar_core.runs import Run, RunError
 from cifar_core.sources import DataError
 from pages import ui
-from pages.ui import charts, loaders
+from pages.ui import charts, examples, loaders, reference
 
 if TYPE_CHECKING:
     from cifar_core.networks import Network
 
-SOURCES = ("Test image", "Your photo")
+TEST, PHOTO, CAMERA = SOURCES = ("Test image", reference.PHOTO, "Camera")
 FITS = {"crop": "Crop the centre", "pad": "Keep all, add bars"}
 PREDICTED = "What it predicts"
 WIDEST = 480  # CSS pixels of a picture, where there is room
@@ -88,7 +88,14 @@ def mistakes(weights: Weights, info: DataInfo) -> NDArray[np.int64] | None:
 
 def choose_test_image(weights: Weights, row: DeltaGenerator) -> Subject | None:
     """A test image by its number, or one by chance, among all or among the mistakes."""
-    if (info := ui.data_of(weights.run)) is None:
+    if (info := reference.tested_on(weights.run)) is None:
+        return None
+    if not reference.here(info):
+        reference.pictures_missing(
+            f"Fetch them to see where the network looks on any of the {info.test_images:,} test images; a photo of "
+            "yours needs none of them.",
+            "test",
+        )
         return None
     split = loaders.test_split(info.id, info.fingerprint, ui.place().cache, info.classes)
     total = len(split.labels)
@@ -129,18 +136,39 @@ def choose_test_image(weights: Weights, row: DeltaGenerator) -> Subject | None:
     return Subject(f"test image {index}", hashlib.sha256(pixels).hexdigest(), picture, lambda: picture, pixels, true)
 
 
-def keep_photo() -> None:
+def keep_photo(key: str) -> None:
     """Streamlit forgets what was uploaded when another page is visited; the session does not."""
-    upload = st.session_state["photo"]
+    upload = st.session_state.get(key)
     st.session_state["kept_photo"] = (upload.name, upload.getvalue()) if upload else None
 
 
-def choose_photo() -> Subject | None:
+def take_example(name: str) -> None:
+    """Take a drawn picture for a photo; the field for files is another one then, as it would still name its file."""
+    st.session_state["kept_photo"] = (f"{name}.png", examples.content(name))
+    st.session_state["photo_fields"] = st.session_state.get("photo_fields", 0) + 1
+
+
+def offer_examples() -> None:
+    """Pictures to begin with, drawn by code."""
+    st.caption("Or one of these, drawn by code:")
+    for place, (name, about) in zip(st.columns(len(examples.ALL)), examples.ALL.items(), strict=True):
+        with place:
+            st.image(examples.content(name), width="stretch", output_format="PNG", alt=about)
+            st.button(name, key=f"example-{name}", on_click=take_example, args=(name,), help=about, width="stretch")
+
+
+def choose_photo(camera: bool = False) -> Subject | None:
     """A photo of the visitor's own, which stays until it is removed or the tab is closed."""
     given, seen = st.columns([3, 2], gap="medium")
+    fields = st.session_state.get("photo_fields", 0)
+    field = "camera" if camera else f"photo-{fields}" if fields else "photo"
     with given:
-        # Of any type: the browser would refuse others without a word about what they are.
-        upload = st.file_uploader("A photo (PNG, JPEG or WebP)", key="photo", on_change=keep_photo)
+        if camera:
+            upload = st.camera_input("A photo", key=field, on_change=keep_photo, args=(field,))
+        else:
+            # Of any type: the browser would refuse others without a word about what they are.
+            upload = st.file_uploader("A photo (PNG, JPEG or WebP)", key=field, on_change=keep_photo, args=(field,))
+            offer_examples()
         fit = st.segmented_control(
             "Make it square",
             list(FITS),
@@ -162,7 +190,7 @@ def choose_photo() -> Subject | None:
     if upload is None:
         with given.container(horizontal=True, vertical_alignment="center"):
             st.markdown(ui.plain(name), width="content")
-            st.button("Remove photo", icon=":material/delete:", on_click=keep_photo)
+            st.button("Remove photo", icon=":material/delete:", on_click=keep_photo, args=("",))
     digest = hashlib.sha256(content).hexdigest()
     try:
         photo = loaders.photo(digest, content)
@@ -278,10 +306,19 @@ try:
         weights = Weights(run, checkpoint, path, loaders.version(path))
         # What belongs to the source stands beside it.
         row = st.container(horizontal=True, vertical_alignment="bottom")
+        info = reference.tested_on(run) if run.read_only else None
+        if info:
+            reference.notice(run, info)
+        # Without test images a photo is what can be looked at.
+        first = PHOTO if info and not reference.here(info) else TEST
         source = row.segmented_control(
-            "Picture", SOURCES, default=SOURCES[0], key="source", bind="query-params", required=True
+            "Picture", SOURCES, default=first, key="source", bind="query-params", required=True
         )
-        if subject := choose_photo() if source == SOURCES[1] else choose_test_image(weights, row):
+        subject = choose_test_image(weights, row) if source == TEST else choose_photo(camera=source == CAMERA)
+        if subject:
             show(weights, subject)
+        elif source != TEST:
+            # While a photo is looked for, so that the answer is there as soon as it is.
+            loaders.warm(weights.path, weights.version)
 except (DataError, RunError) as error:
     st.error(ui.plain(str(error)))

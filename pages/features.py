@@ -15,7 +15,7 @@ from cifar_core.features import FEWEST_IMAGES
 from cifar_core.runs import Run, RunError
 from cifar_core.sources import DataError
 from pages import ui
-from pages.ui import charts, loaders, selecting
+from pages.ui import charts, loaders, reference, selecting
 
 MAP_SIZES = (1000, 2000, 5000, 10_000)
 MOST_SHOWN = 60  # Nobody looks at more small images, and each of them is sent.
@@ -108,11 +108,16 @@ def show_selection(run: Run, info: DataInfo, found: loaders.FeatureMap, selected
     few = "" if len(shown) == len(selected) else f"The first {len(shown)} are shown. "
     st.caption(f"{few}Test image: truth → prediction; ✓ where they agree.")
     with st.container(height=430 if len(shown) > 12 else "content", border=False):
-        test = loaders.test_split(info.id, info.fingerprint, ui.place().cache, info.classes)
-        ui.gallery(test.images[shown], captions, alts)
-    facts = found.facts
-    about = f"chosen on the map of run {facts['run']}, {facts['checkpoint']} weights, epoch {facts['epoch']:.3g}"
-    selecting.offer(info, "test", selected, about, "select-lasso")
+        if reference.here(info):
+            test = loaders.test_split(info.id, info.fingerprint, ui.place().cache, info.classes)
+            ui.gallery(test.images[shown], captions, alts)
+        else:
+            st.caption(" · ".join(map(ui.plain, captions)))
+            reference.pictures_missing("Fetch them to see what is selected.", "selected")
+    if reference.exact(info):
+        facts = found.facts
+        about = f"chosen on the map of run {facts['run']}, {facts['checkpoint']} weights, epoch {facts['epoch']:.3g}"
+        selecting.offer(info, "test", selected, about, "select-lasso")
     index = shown[0] if one else st.selectbox("Look closer at test image", shown, width=240)
     kept = {"checkpoint": st.query_params["checkpoint"]} if "checkpoint" in st.query_params else {}
     ui.link("Explain", f"Where does the network look on test image {index}?", image=str(index), **kept)
@@ -126,7 +131,18 @@ def show(run: Run, checkpoint: str, info: DataInfo) -> None:
     many, near, colours = st.columns([5, 5, 5], gap="medium")
     images, perplexity = choose_map(info, many, near)
     folder, task = job.map_task(run, checkpoint, info, images, perplexity)
+    if not (folder.path / "map.npz").exists() and (copy := reference.copied_from(info)):
+        # What is computed here is of the images that are here.
+        info = copy
+        folder, task = job.map_task(run, checkpoint, info, images, perplexity)
     result = folder.path / "map.npz"
+    if not result.exists() and not reference.here(info):
+        reference.pictures_missing(
+            "Only the map of 2,000 test images with a perplexity of 30 comes with the program; others are computed "
+            "from the images.",
+            "map",
+        )
+        return
     if not result.exists() and not folder.alive:
         st.markdown(
             f"The network's features of {images:,} test images are laid out in two dimensions (t-SNE) so that images "
@@ -177,8 +193,10 @@ try:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         run = ui.choose_run(needs_weights=True)
         checkpoint = ui.choose_checkpoint(run) if run else None
-    if run and checkpoint and (info := ui.data_of(run)):
-        selecting.bar(info)
+    if run and checkpoint and (info := reference.tested_on(run)):
+        reference.notice(run, info)
+        if reference.exact(info):
+            selecting.bar(info)
         show(run, checkpoint, info)
 except (DataError, RunError) as error:
     st.error(ui.plain(str(error)))

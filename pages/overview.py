@@ -7,9 +7,10 @@ import streamlit as st
 from cifar_core import job
 from cifar_core.datasets import DataInfo, cached
 from cifar_core.events import size
-from cifar_core.runs import Run, RunError, in_families, list_runs, read_json
+from cifar_core.runs import Run, RunError, in_families, list_runs, own_runs, read_json
+from cifar_core.runs import reference as built_in
 from pages import ui
-from pages.ui import charts, keeping
+from pages.ui import charts, keeping, reference
 
 FEW = 8
 """So many runs are found without looking for them."""
@@ -17,7 +18,7 @@ FEW = 8
 ui.page("Overview")
 
 place = ui.place()
-infos, runs = cached(place.cache), list_runs(place.runs)
+infos, runs = cached(place.cache), own_runs(place.runs)
 
 
 def what_next(infos: list[DataInfo], runs: list[Run]) -> None:
@@ -34,6 +35,11 @@ def what_next(infos: list[DataInfo], runs: list[Run]) -> None:
             ui.link("Train", "Train a first network")
         if alive:
             ui.link("Train", "Watch the run under way", run=alive.id)
+        ready = built_in(place.runs)
+        if ready and not done:
+            ui.link("Explain", "Try a photo", run=ready.id, source=reference.PHOTO)
+            ui.link("Evaluate", "See where a trained network is wrong", run=ready.id)
+            ui.link("Features", "See how it groups the images", run=ready.id)
         if done:
             ui.link("Evaluate", "See where the newest network is wrong", run=done.id)
             ui.link("Features", "See how it groups the images", run=done.id)
@@ -45,12 +51,16 @@ def what_next(infos: list[DataInfo], runs: list[Run]) -> None:
 def where_runs_stand(was_alive: bool) -> None:
     """The queues and the table of runs; drawn anew while one of them lives."""
     runs = list_runs(place.runs)
-    if any(run.alive for run in runs) != was_alive:
+    own = [run for run in runs if not run.read_only]
+    if any(run.alive for run in own) != was_alive:
         st.rerun()
     keeping.waiting_lines()
     st.subheader("Runs", anchor=False)
+    if not own:
+        st.caption(
+            "The first run of yours will appear here, started on the Train page or by `python -m cifar_core train`."
+        )
     if not runs:
-        st.caption("The first run will appear here, started on the Train page or by `python -m cifar_core train`.")
         return
     shown = chosen_runs(runs)
     offer_undo(runs)
@@ -76,11 +86,12 @@ def where_runs_stand(was_alive: bool) -> None:
         alt="Runs with their state and best accuracy; below it stands what can be done with the chosen ones",
     ).selection.rows
     actions([families[row][1] for row in picked if row < len(families)])
-    total = size(sum(run.disk_use().total for run in runs))
+    total = size(sum(run.disk_use().total for run in own))
+    besides = " The reference run comes with the program." if len(own) < len(runs) else ""
     st.caption(
-        f"{len(runs)} run{'s' if len(runs) != 1 else ''} in {ui.plain(str(place.runs))}, {total} on the disk; forks "
-        "stand below their parents. Accuracy is that of the best epoch on images held out from the training split; the "
-        "test split is used on the Evaluate page only."
+        f"{len(own)} run{'s' if len(own) != 1 else ''} in {ui.plain(str(place.runs))}, {total} on the disk.{besides} "
+        "Forks stand below their parents. Accuracy is that of the best epoch on images held out from the training "
+        "split; the test split is used on the Evaluate page only."
     )
 
 
@@ -111,9 +122,13 @@ def actions(runs: list[Run]) -> None:
         elif st.button("Compare", type="primary", icon=":material/compare_arrows:"):
             st.switch_page("pages/compare.py", query_params=[("runs", run.id) for run in runs])
         starred = all(run.about.starred for run in runs)
+        kept = any(run.read_only for run in runs)
+        why = "The reference run comes with the program and stays as it is." if kept else None
         st.button(
             "Remove star" if starred else "Star",
             icon=":material/star:",
+            disabled=kept,
+            help=why,
             on_click=describe,
             args=(runs,),
             kwargs={"starred": not starred},
@@ -122,11 +137,13 @@ def actions(runs: list[Run]) -> None:
         st.button(
             "Back from the archive" if archived else "Archive",
             icon=":material/archive:",
+            disabled=kept,
+            help=why,
             on_click=describe,
             args=(runs,),
             kwargs={"archived": not archived},
         )
-        if st.button("Delete…", icon=":material/delete:", disabled=any(run.alive for run in runs)):
+        if st.button("Delete…", icon=":material/delete:", disabled=kept or any(run.alive for run in runs), help=why):
             keeping.ask_before_deleting(runs)
             st.rerun()
         st.caption(f"{len(runs)} chosen" if len(runs) > 1 else ui.plain(charts.run_name(runs[0])))

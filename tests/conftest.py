@@ -273,6 +273,12 @@ def dashboard(monkeypatch: pytest.MonkeyPatch, runs_root: Path, cache: Path) -> 
 
 
 @pytest.fixture(autouse=True)
+def nothing_in_the_box(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests count runs, so that there is none but theirs; those of `test_reference.py` bring the one of the program."""
+    monkeypatch.setattr("cifar_core.runs.REFERENCE", ROOT / "no box" / "reference")
+
+
+@pytest.fixture(autouse=True)
 def own_signals() -> Iterator[None]:
     """Commands called inside a test take over Ctrl-C; afterwards it means what it meant."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

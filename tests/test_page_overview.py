@@ -41,7 +41,7 @@ def test_without_data_and_runs_it_leads_to_the_data(dashboard: Open, cache: Path
     app = dashboard(PAGE)
     assert ways_on(app)[0] == "Open a data set, or fetch CIFAR-10"
     assert "No images here yet" in everything(app)
-    assert "The first run will appear here" in everything(app)
+    assert "The first run of yours will appear here" in everything(app)
 
 
 def test_with_data_and_no_runs_it_leads_to_a_first_training(dashboard: Open, tiny: Tiny) -> None:

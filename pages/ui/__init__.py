@@ -275,7 +275,7 @@ def background(folder: WorkFolder, task: dict[str, Any], done: bool, start: str 
     if done:
         return True
     if folder.alive:
-        _task_progress(str(folder.path))
+        progress_of(folder)
         return False
     end = folder.last_end
     # A result that was there and no longer fits is made anew, as if for the first time.
@@ -293,6 +293,11 @@ def background(folder: WorkFolder, task: dict[str, Any], done: bool, start: str 
             return False
         st.rerun()
     return False
+
+
+def progress_of(folder: WorkFolder) -> None:
+    """How far work under way is, until it has ended; then the page is drawn anew."""
+    _task_progress(str(folder.path))
 
 
 @st.fragment(run_every=0.5)

@@ -86,6 +86,8 @@ def brief(name: str, length: int = 24) -> str:
 
 def run_name(run: Run) -> str:
     """What a run is called everywhere: its own name or its model and when it began, and what its id ends with."""
+    if run.read_only:
+        return f"Reference · {run.model}"
     day, clock, model, tail = run.id.split("-", 3)
     name = run.about.name
     return f"{name} · {tail}" if name else f"{model} · {_when(day, clock)} · {tail}"
@@ -93,9 +95,11 @@ def run_name(run: Run) -> str:
 
 def run_label(run: Run) -> str:
     """The name of a run with its best accuracy, to choose it by; starred ones with a star."""
-    day, clock, model, tail = run.id.split("-", 3)
     about, best = run.about, run.best
     accuracy = f" · {best.validation_accuracy:.1%} validation" if best else ""
+    if run.read_only:
+        return f"{run_name(run)}{accuracy} · comes with the program"
+    day, clock, model, tail = run.id.split("-", 3)
     star, archived = "★ " if about.starred else "", " · archived" if about.archived else ""
     return f"{star}{about.name or model}{accuracy} · {_when(day, clock)} · {tail}{archived}"
 

@@ -62,7 +62,7 @@ def run_rows(runs: Sequence[Run], tests: Mapping[str, tuple[float, str]]) -> pd.
             {
                 "run": run_name(run),
                 "state": run.state if config else UNREADABLE,
-                "model": run.id.split("-")[2],
+                "model": run.model,
                 "best": 100 * best.validation_accuracy if best else None,
                 "best_epoch": best.epoch if best else None,
                 "test": None if accuracy is None else 100 * accuracy,

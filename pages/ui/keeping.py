@@ -12,11 +12,14 @@ from cifar_core.config import FIELDS, label
 from cifar_core.events import size
 from cifar_core.runs import NAME_LENGTH, NOTE_LENGTH, Run, RunError, family_of, list_runs
 from pages import ui
-from pages.ui import charts
+from pages.ui import charts, reference
 
 
 def manage(run: Run) -> None:
     """What can be said of a run and done with it as a whole."""
+    if run.read_only:
+        reference.about(run)
+        return
     about = run.about
     with st.popover("Name, star, archive, delete", icon=":material/edit:"):
         with st.form(f"about-{run.id}", border=False):
@@ -104,7 +107,7 @@ def _confirm_deletion(runs: Sequence[Run]) -> None:
 
 def family(run: Run) -> None:
     """The run's ancestors and forks with what differed, if it has any; choosing a row opens that run."""
-    members = family_of(run, list_runs(run.path.parent))
+    members = family_of(run, list_runs(run.root))
     parent = run.parent
     if parent and parent[0] not in {member.id for _, member in members}:
         st.caption(f"Its parent, run {parent[0]}, is not here any more; its part of the curve is kept.")
@@ -151,9 +154,9 @@ def _begins_with(run: Run) -> str:
 
 def differences(run: Run) -> str:
     """What was set otherwise in a fork than in its parent, in words; empty where nothing is known."""
-    if run.parent is None:
+    parent = run.parent_run
+    if parent is None:
         return ""
-    parent = Run(run.path.parent / run.parent[0])
     try:
         ours, theirs = run.config, parent.settings
     except RunError:

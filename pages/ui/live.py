@@ -320,7 +320,8 @@ def _marks(run: Run) -> list[tuple[float, str, str]]:
     if run.parent:
         name, checkpoint = run.parent
         # Short, as it stands on the curve; the family below tells more.
-        parent = Run(run.path.parent / name).about.name or name.split("-", 2)[2]
+        parent = run.parent_run.about.name if run.parent_run else ""
+        parent = parent or name.split("-", 2)[-1]
         begun = max((row["epoch"] for row in run.history() if row["inherited"]), default=0.0)
         weights = ui.checkpoint_label(checkpoint, 0).lower()
         marks.insert(0, (begun, f"Epoch {begun:g}", f"Forked from {parent}, {weights}"))
@@ -382,11 +383,12 @@ def _told(change: Changed) -> str:
 def _afterwards(run: Run, settings: TrainConfig) -> None:
     """What can still be made of a run that has ended."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        more = st.number_input("More epochs", 1, 1000, 1, key=f"more-{run.id}", width=150)
-        if st.button(
-            "Train on", icon=":material/play_arrow:", help="Goes on from the last step with a longer schedule."
-        ):
-            _start(lambda: _extend(run, settings.epochs + more))
+        if not run.read_only:
+            more = st.number_input("More epochs", 1, 1000, 1, key=f"more-{run.id}", width=150)
+            if st.button(
+                "Train on", icon=":material/play_arrow:", help="Goes on from the last step with a longer schedule."
+            ):
+                _start(lambda: _extend(run, settings.epochs + more))
         if st.button(
             "Repeat exactly",
             icon=":material/replay:",

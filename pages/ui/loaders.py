@@ -17,6 +17,7 @@ import streamlit as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from cifar_core import runs
 from cifar_core.datasets import DataInfo, DataSet, Split, find_cached, open_cached
 from cifar_core.evaluation import Evaluation, EvaluationError
 from cifar_core.photos import read_photo, square, to_input
@@ -49,7 +50,38 @@ def data_set(data_id: str, fingerprint: str, cache: Path) -> DataSet:
 def test_split(data_id: str, fingerprint: str, cache: Path, classes: tuple[str, ...]) -> Split:
     """The test images of some classes, or of all, with labels that number these; shared and read-only."""
     opened = data_set(data_id, fingerprint, cache)
-    return split_of_classes(opened.test, opened.info.classes, classes)
+    test = opened.test
+    if opened.info.fingerprint != fingerprint:
+        # Another copy of the images of the run that comes with the program, perhaps in another order.
+        places = places_in_copy(data_id, opened.info.fingerprint, cache)
+        test = test if places is None else Split(test.images[places], test.labels[places])
+    return split_of_classes(test, opened.info.classes, classes)
+
+
+@st.cache_resource(max_entries=4, show_spinner="Looking for the pictures")
+def places_in_copy(data_id: str, fingerprint: str, cache: Path) -> NDArray[np.int64] | None:
+    """Where the test images of the run that comes with the program are in another data set; None if it lacks some."""
+    from cifar_core.reference import found_again
+
+    try:
+        return found_again(runs.REFERENCE / "pictures.npz", data_set(data_id, fingerprint, cache).test)
+    except (DataError, OSError, ValueError, KeyError):
+        return None
+
+
+@st.cache_data(max_entries=2, show_spinner=False)
+def known_data(folder: Path, version: int) -> DataInfo:
+    """What is known of the data set of the run that comes with the program.
+
+    Raises:
+        RunError: It cannot be read.
+    """
+    from cifar_core.reference import known_data
+
+    try:
+        return known_data(folder)
+    except (OSError, ValueError) as error:
+        raise RunError(f"What is known of the images of the reference run cannot be read: {error}") from None
 
 
 @st.cache_data(max_entries=32, ttl=60, show_spinner=False)
@@ -222,6 +254,14 @@ def probabilities(path: Path, version: int, pixels: NDArray[np.uint8]) -> NDArra
     return network(path, version).probabilities(pixels[None])[0].numpy()
 
 
+@st.cache_resource(max_entries=3, show_spinner="Loading the network")
+def warm(path: Path, version: int) -> None:
+    """Let a network look at something once, as it takes its time for the first picture."""
+    loaded = network(path, version)
+    nothing = np.zeros((3, 32, 32), np.uint8)
+    heat_map(path, version, nothing, int(probabilities(path, version, nothing).argmax()), loaded.model.layers[-1])
+
+
 @dataclass(frozen=True, eq=False)
 class HeatMap:
     """A class-activation map of one image.
@@ -329,7 +369,9 @@ def stored_evaluations(run: Run, checkpoint: str | None = None, fingerprint: str
         fingerprint: Only those on this data set.
     """
     found = []
-    for path in run.path.glob("tasks/evaluate-*/evaluation.npz"):
+    # Those that come with the reference run lie in its own folder, those made of it beside the other runs.
+    folders = dict.fromkeys((run.tasks, run.path / "tasks"))
+    for path in (path for folder in folders for path in folder.glob("evaluate-*/evaluation.npz")):
         # One that is damaged, or just being deleted with its run, is as good as none.
         with suppress(OSError, EvaluationError, KeyError):
             stored = _stored(path, version(path))

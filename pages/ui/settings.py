@@ -26,7 +26,7 @@ def beginning(run: Run | None) -> tuple[Run | None, str]:
     """
     if run is None:
         return None, "last"
-    everything = list_runs(run.path.parent)
+    everything = list_runs(run.root)
     near = [run, *(member for _, member in family_of(run, everything) if member.id != run.id)]
     others = [other for other in everything if other not in near and not other.about.archived]
     offered = {other.id: other for other in [*near, *others] if other.checkpoints()}

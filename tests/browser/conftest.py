@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from benchmarks.driving import Server, browser, chromium, serve
-from cifar_core.runs import list_runs
+from cifar_core.runs import own_runs
 from tests.conftest import drawn_folder
 
 HERE = Path(__file__).parent
@@ -61,7 +61,7 @@ def server(home: Path, shapes: Path) -> Iterator[Server]:
     yield started
     started.stop()
     # A training outlives its dashboard by design; after the tests it must not.
-    for run in list_runs(home / "runs"):
+    for run in own_runs(home / "runs"):
         if run.alive:
             run.request("stop")
 

@@ -20,7 +20,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from benchmarks.driving import Server, serve, settle
-from cifar_core.runs import Run, list_runs
+from cifar_core.runs import Run, own_runs
 from tests.browser.conftest import words
 from tests.conftest import CLASSES, drawing
 
@@ -51,7 +51,7 @@ def no_error(page: Page) -> None:
 @pytest.fixture(scope="module")
 def run(home: Path) -> Callable[[], Run]:
     """The newest run of this dashboard."""
-    return lambda: list_runs(home / "runs")[0]
+    return lambda: own_runs(home / "runs")[0]
 
 
 def test_the_data_set_named_on_the_command_line_is_read_and_shown(page: Page):
@@ -318,7 +318,7 @@ def test_a_training_outlives_the_server_that_started_it(chrome: Browser, home: P
     page.context.close()
     os.kill(first.process.pid, signal.SIGINT)
     first.stop(signal.SIGKILL)
-    run = list_runs(home / "runs")[0]
+    run = own_runs(home / "runs")[0]
     step = run.latest.step
     wait_until(lambda: run.latest.step > step, "the next steps without a server")
     second = serve(words(home), tmp_path / "log")

@@ -1,0 +1,355 @@
+"""Train the network that comes with the program and put it in its place: `make reference DATA=path`.
+
+With `--run RUN` a training that has finished is put there; what its weights say of the images is computed for each kept
+epoch and stays in the run's folder, so that it can be begun (`--see`) while the run trains. `--readme` only brings the
+README up to date.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import platform
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cifar_core import job, logits, reference, runs
+from cifar_core.calibration import BINS, fitted_temperature, reliability
+from cifar_core.compute import choose
+from cifar_core.config import RECIPES, TrainConfig
+from cifar_core.datasets import DataSet, open_dataset, prepare
+from cifar_core.evaluation import Evaluation
+from cifar_core.events import Boot, Progress, Start, TaskProgress, Waiting, duration, size, to_line
+from cifar_core.networks import PREFIX, load_network, load_tensors, save_tensors
+from cifar_core.runs import Run
+from cifar_core.subsets import training_indices
+
+ROOT = Path(__file__).resolve().parent.parent
+
+SETTINGS: dict[str, Any] = {
+    **RECIPES["best"].settings,
+    "epochs": 24,
+    "learning_rate": 0.12,
+    "label_smoothing": 0.15,
+    "crop_padding": 3,
+    "cutout": 8,
+    "early_share": 0.3,
+    "validation_fraction": 0.02,
+    "keep_every": 1,
+}
+"""What the reference is trained with."""
+
+DATA_NAME = "CIFAR-10, JPEG copy"
+
+MOST_MOMENTS = 300
+"""Signs of life between epochs that stay in its history."""
+
+MAP = {"images": 2000, "perplexity": 30.0}
+"""The map of the features that the page shows first."""
+
+
+def trained(data: Path, runs_folder: Path, cache: Path) -> Run:
+    """A new run with the settings of the reference, trained to its end in this process."""
+    config = TrainConfig.from_values({**SETTINGS, "data": str(data.resolve())})
+    run = job.new_run(config, runs_folder.resolve(), cache)
+    print(run.path, flush=True)
+    with run.held():
+        for event in job.execute(run, cache):
+            if hasattr(event, "validation_accuracy"):
+                print(f"epoch {event.epoch}: validation accuracy {event.validation_accuracy:.2%}", flush=True)
+    if run.state != "finished":
+        raise SystemExit(f"The training has not finished: {run.last_end.message if run.last_end else run.state}")
+    return run
+
+
+# What it says of the images ------------------------------------------------------------------------------------------
+
+
+def said(weights: Path, images: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """(N, K) logits of a checkpoint."""
+    network = load_network(weights, choose("auto", "float32").device)
+    return torch.cat(list(network.logits(images))).numpy()
+
+
+def parts(run: Run, data: DataSet, name: str) -> dict[str, tuple[Any, logits.Images]]:
+    """The images of both splits that the network is asked about, and what is said of them.
+
+    Args:
+        name: Of the data set.
+    """
+    held_out = training_indices(run.config, data)[1]
+    found = {}
+    for split, stored, indices in (
+        ("validation", data.train, held_out),
+        ("test", data.test, np.arange(len(data.test.labels))),
+    ):
+        facts = {
+            "run": run.id,
+            "data": name,
+            "fingerprint": data.info.fingerprint,
+            "split": split,
+            "split_images": len(indices),
+        }
+        labels = np.asarray(stored.labels[indices], np.int64)
+        about = logits.Images(labels, np.asarray(indices, np.int64), data.info.classes, facts)
+        found[split] = stored.images[indices], about
+    return found
+
+
+def see(run: Run, data: DataSet) -> None:
+    """Let the weights of each kept epoch look at both splits, where that was not done before."""
+    epochs = {int(name[6:]): path for name, path in run.checkpoints().items() if name.startswith("epoch-")}
+    for split, (images, about) in parts(run, data, data.info.name).items():
+        folder = run.logits(split)
+        if not (folder / "images.npz").exists():
+            logits.begin(folder, about)
+        for epoch, weights in sorted(epochs.items()):
+            if epoch not in logits.files(folder):
+                logits.keep(folder, epoch, said(weights, images))
+                print(f"epoch {epoch}: {split} images seen", flush=True)
+
+
+# Putting it in its place ---------------------------------------------------------------------------------------------
+
+
+def pack(run: Run, data: DataSet, cache: Path, stand_in: bool = False, checkpoint: str = "best") -> Run:
+    """Put a finished run where the reference is (`runs.REFERENCE`), small and without a trace of this machine.
+
+    Args:
+        data: The images it was trained on.
+        stand_in: Whether it is only there until a better one is trained.
+        checkpoint: The weights that are taken, chosen by the validation images (best) or beforehand (last).
+    """
+    if run.state != "finished":
+        raise SystemExit(f"Run {run.id} is {run.state}; only a finished one can be the reference.")
+    if run.start is None or run.start.data_fingerprint != data.info.fingerprint:
+        raise SystemExit(f"Run {run.id} was not trained on {data.info.name}.")
+    see(run, data)
+    target = runs.REFERENCE
+    aside = target.with_name(f".{target.name}.new")
+    shutil.rmtree(aside, ignore_errors=True)
+    (aside / "checkpoints").mkdir(parents=True)
+    config = dataclasses.replace(run.config, data="")
+    (aside / "config.json").write_text(config.to_json())
+    (aside / "about.json").write_text(json.dumps({"note": "Comes with the program, to be read only"}))
+    (aside / "events.jsonl").write_text("".join(history(run)))
+    (aside / "data.json").write_text(reference.about_data(data.info, DATA_NAME))
+    reference.save_pictures(aside / "pictures.npz", data.test)
+    weights = aside / "checkpoints" / f"{checkpoint}.safetensors"
+    epoch = save_weights(run, checkpoint, weights)
+    for split, (images, about) in parts(Run(aside), data, DATA_NAME).items():
+        folder = aside / "logits" / split
+        logits.begin(folder, dataclasses.replace(about, facts={**about.facts, "run": target.name}))
+        for path in logits.files(run.logits(split)).values():
+            shutil.copyfile(path, folder / path.name)
+        # Of the rounded weights, which are those that are there.
+        logits.keep(folder, epoch, said(weights, images))
+    (aside / "made.json").write_text(json.dumps(how(run, aside, epoch, stand_in), indent=2) + "\n")
+    shutil.rmtree(target, ignore_errors=True)
+    aside.rename(target)
+    packed = Run(target)
+    with tempfile.TemporaryDirectory() as scratch:
+        results(packed, Path(scratch), data, cache, checkpoint, epoch)
+    (target / "card.md").write_text(card(packed))
+    total = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+    print(f"{target}: {size(total)}", flush=True)
+    return packed
+
+
+def history(run: Run) -> Iterator[str]:
+    """Its events as lines, with few signs of life between epochs and without this machine's name."""
+    events = run.events()
+    moments = [event for event in events if isinstance(event, Progress)]
+    every = len(moments) // MOST_MOMENTS + 1
+    kept = set(map(id, moments[::every]))
+    for event in events:
+        if isinstance(event, TaskProgress | Waiting) or (isinstance(event, Progress) and id(event) not in kept):
+            continue
+        if isinstance(event, Boot):
+            event = dataclasses.replace(event, pid=0, host="")
+        elif isinstance(event, Start):
+            event = dataclasses.replace(event, data_name=DATA_NAME)
+        yield to_line(event)
+
+
+def save_weights(run: Run, checkpoint: str, path: Path) -> int:
+    """Write the network alone, in half precision; gives the epoch it is of."""
+    tensors, metadata = load_tensors(run.checkpoints()[checkpoint])
+    kept = {name: tensor.half() if tensor.is_floating_point() else tensor
+            for name, tensor in tensors.items() if name.startswith(PREFIX)}  # fmt: skip
+    # What a fork goes on from.
+    kept["sums"] = tensors["sums"]
+    training = metadata["training"]
+    training["config"] = {**training.get("config", {}), "data": ""}
+    save_tensors(path, kept, {**metadata, "run": "reference", "checkpoint": checkpoint, "data_name": DATA_NAME})
+    return int(metadata["epoch"])
+
+
+def results(packed: Run, scratch: Path, data: DataSet, cache: Path, checkpoint: str, epoch: int) -> None:
+    """Have the pages' first evaluation and map made, and keep them in its folder."""
+    here = Run(packed.path, scratch)
+    evaluation = logits.read(packed.logits("test")).at(epoch)
+    facts = {**evaluation.facts, "checkpoint": checkpoint, "epoch": float(epoch)}
+    folder, _ = job.evaluation_task(here, checkpoint, data.info)
+    kept = packed.path / "tasks" / folder.path.name
+    kept.mkdir(parents=True)
+    dataclasses.replace(evaluation, facts=facts).save(kept / "evaluation.npz")
+    images = min(int(MAP["images"]), len(data.test.labels))
+    folder, task = job.map_task(here, checkpoint, data.info, images, min(MAP["perplexity"], (images - 1) / 3))
+    with folder.held():
+        runs.write_whole(folder.path / "task.json", json.dumps(task).encode())
+        for _ in job.execute_task(folder, cache):
+            pass
+    kept = packed.path / "tasks" / folder.path.name
+    kept.mkdir()
+    with np.load(folder.path / "map.npz") as file:
+        arrays = dict(file)
+    arrays["facts"] = np.array(json.dumps({**json.loads(str(arrays["facts"])), "data": DATA_NAME}))
+    np.savez_compressed(kept / "map.npz", **arrays)
+
+
+def how(run: Run, aside: Path, epoch: int, stand_in: bool) -> dict[str, Any]:
+    """How it was made, on what, and the temperature that fits its validation images best."""
+    there = logits.read(aside / "logits" / "validation")
+    values = there.values[there.epochs == epoch][0]
+    return {
+        "stand_in": stand_in,
+        "seconds": run.epochs[-1].seconds,
+        "machine": f"{processor()}, {os.cpu_count()} cores",
+        "versions": run.start.versions if run.start else {},
+        "temperature": round(fitted_temperature(values, there.images.labels), 3),
+        "parameters": run.start.parameters if run.start else 0,
+    }
+
+
+def processor() -> str:
+    with open("/proc/cpuinfo") as file:  # noqa: PTH123
+        for line in file:
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+# Its model card ------------------------------------------------------------------------------------------------------
+
+
+STAND_IN = (
+    "**A stand-in**: a small network trained for a moment, until the reference is trained. Its figures are real, but "
+    "of that network."
+)
+
+
+def card(run: Run) -> str:
+    """The model card, in Markdown, from the files of the reference run alone."""
+    about, start, config = reference.made(run.path), run.start, run.config
+    (result,) = run.path.glob("tasks/evaluate-*/evaluation.npz")
+    evaluation = Evaluation.load(result)
+    if start is None:
+        raise ValueError("The reference run has no start.")
+    low, high = evaluation.accuracy_interval()
+    facts = evaluation.facts
+    report, pairs = evaluation.report(), evaluation.most_confused(2)
+    best, worst = report["recall"].idxmax(), report["recall"].idxmin()
+    off = reliability(evaluation.confidences, evaluation.correct).ece
+    sure = float(evaluation.confidences.mean())
+    bent = "less" if sure < evaluation.accuracy else "more"
+    confused = " and ".join(f"{row.true} taken for {row.predicted} ({row.images})" for row in pairs.itertuples())
+    weights = run.checkpoints()[facts["checkpoint"]]
+    seconds, temperature = float(str(about["seconds"])), float(str(about["temperature"]))
+    versions = dict(about["versions"])  # type: ignore[call-overload]
+    chosen = "the best on the validation images" if facts["checkpoint"] == "best" else "the last one"
+    lines = [
+        *([STAND_IN, ""] if about["stand_in"] else []),
+        "| | |",
+        "| --- | --- |",
+        f"| Network | `{config.model}`, width {config.width:g}, {start.parameters:,} parameters; "
+        f"{size(weights.stat().st_size)} in half precision |",
+        f"| Answers with | {', '.join(start.classes)} |",
+        f"| Data | {facts['data']}: {start.train_images:,} training images, {start.validation_images:,} validation "
+        f"images held out of the training split, {len(evaluation):,} test images |",
+        f"| Training | {config.epochs} epochs in {duration(seconds)} on {about['machine']}, "
+        f"{start.precision}, torch {versions.get('torch', '?')}; weights after epoch {facts['epoch']:g}, {chosen} |",
+        f"| Recipe | {recipe(config)} |",
+        f"| Test accuracy | {evaluation.accuracy:.2%} of {len(evaluation):,} test images in a single view, 95 % "
+        f"interval {low:.2%} to {high:.2%} (Wilson) |",
+        f"| Calibration | expected calibration error {off:.3f} ({BINS} bins); mean confidence "
+        f"{sure:.1%}, so it is {bent} sure than it is right; temperature {temperature:.2f}, fitted on the validation "
+        "images |",
+        f"| Best and worst class | {best} (recall {report.loc[best, 'recall']:.1%}), {worst} (recall "
+        f"{report.loc[worst, 'recall']:.1%}); most often {confused} |",
+        "",
+        "**Data.** The images are a copy of CIFAR-10 that was stored as JPEG, with loss: its pixels are not exactly "
+        "those of the original, and accuracy on the original may differ a little. No image is in the repository.",
+        "",
+        "**Limits.** It knows ten classes and 32×32 pixels, and calls whatever else it is shown one of the ten, "
+        "sometimes with much confidence. Photos are cut to a square and made that small. Its weights were chosen "
+        "without the test images. It is for learning and for trying out, not for decisions about people or things.",
+        "",
+        "**Licence.** The weights are under the MIT licence, as the program is. CIFAR-10 is by Krizhevsky, Nair and "
+        "Hinton, who state no licence for the images.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def recipe(config: TrainConfig) -> str:
+    """The settings that matter most, in a line."""
+    said = [
+        f"{config.optimizer}, learning rate {config.learning_rate:g} ({config.schedule})",
+        f"batches of {config.batch_size}",
+        f"label smoothing {config.label_smoothing:g}" if config.label_smoothing else "",
+        f"running average of the weights {config.ema:g}" if config.ema else "",
+        f"flips {config.flip:g}" if config.flip else "",
+        f"shifts of {config.crop_padding} pixels" if config.crop_padding else "",
+        f"cutout {config.cutout}" if config.cutout else "",
+        f"images of {config.early_size} pixels in the first {config.early_share:.0%}" if config.early_size else "",
+        f"seed {config.seed}",
+    ]
+    return ", ".join(filter(None, said))
+
+
+MARKED = re.compile(r"(<!-- reference -->\n).*?(<!-- /reference -->)", flags=re.DOTALL)
+
+
+def write_readme(path: Path = ROOT / "README.md") -> None:
+    """Put the model card into the README."""
+    text = (runs.REFERENCE / "card.md").read_text()
+    path.write_text(MARKED.sub(lambda match: f"{match[1]}{text}{match[2]}", path.read_text()))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="CIFAR-10: the images it is trained and tested on")
+    parser.add_argument("--run", type=Path, help="the folder of a finished run; left out, one is trained")
+    parser.add_argument("--checkpoint", choices=("best", "last"), default="best")
+    parser.add_argument("--stand-in", action="store_true", help="say in the card that a better one is to come")
+    parser.add_argument("--see", action="store_true", help="only let kept weights of --run look at the images")
+    parser.add_argument("--readme", action="store_true", help="only bring the README's model card up to date")
+    parser.add_argument("--runs", type=Path, default=job.RUNS)
+    parser.add_argument("--cache", type=Path, default=job.CACHE)
+    options = parser.parse_args()
+    if not options.readme:
+        if options.data is None:
+            parser.error("--data PATH names the images.")
+        for _ in prepare(options.data, options.cache):
+            pass
+        data = open_dataset(options.data, options.cache)
+        run = Run(options.run.resolve()) if options.run else trained(options.data, options.runs, options.cache)
+        if options.see:
+            see(run, data)
+            return
+        pack(run, data, options.cache, options.stand_in, options.checkpoint)
+    write_readme()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,347 @@
+"""The run that comes with the program: read by everybody, changed by nobody, and known without its images."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks import reference as making
+from cifar_core import job, logits, reference, runs
+from cifar_core.datasets import Split, open_dataset
+from cifar_core.evaluation import Evaluation
+from cifar_core.networks import load_network, load_tensors
+from cifar_core.runs import Run, RunError, create_run, find_run, in_families, list_runs, own_runs
+from tests.conftest import ROOT, Tiny, tiny_config, work
+
+Open = Callable[..., Any]
+
+BOX = ROOT / "cifar_core" / "reference"
+
+LARGEST = 12_000_000
+"""Bytes that all there is at a first start may take in the repository."""
+
+
+@pytest.fixture(scope="module")
+def packed(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A reference run on the tiny data set, made from an ordinary run."""
+    folder = tmp_path_factory.mktemp("box")
+    run = work(create_run(tiny_config(tiny, epochs=2, keep_every=1), folder / "runs"), tiny.cache)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "REFERENCE", folder / "reference")
+        making.pack(run, open_dataset(tiny.source, tiny.cache), tiny.cache, stand_in=True)
+    return folder / "reference"
+
+
+@pytest.fixture
+def box(packed: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The reference run of these tests, in place of the one that comes with the program."""
+    before = {path: path.read_bytes() for path in packed.rglob("*") if path.is_file()}
+    monkeypatch.setattr(runs, "REFERENCE", packed)
+    yield packed
+    assert {path: path.read_bytes() for path in packed.rglob("*") if path.is_file()} == before, "somebody wrote into it"
+
+
+@pytest.fixture
+def built_in(box: Path, runs_root: Path) -> Run:
+    return find_run("reference", runs_root)
+
+
+def texts(app: Any) -> str:
+    kinds = (app.markdown, app.caption, app.info, app.warning, app.error)
+    return "\n".join(str(element.value) for kind in kinds for element in kind).replace("\\", "")
+
+
+# Among the runs ------------------------------------------------------------------------------------------------------
+
+
+def test_it_is_listed_after_the_visitors_own_runs(built_in: Run, runs_root: Path, trained_run: Run) -> None:
+    assert list_runs(runs_root) == [trained_run, built_in]
+    assert own_runs(runs_root) == [trained_run]
+    assert list_runs(runs_root / "none") == [built_in]
+    assert built_in.state == "finished"
+    assert [epoch.epoch for epoch in built_in.epochs] == [1, 2]
+
+
+def test_nothing_of_it_can_be_changed(built_in: Run, cache: Path) -> None:
+    for change in (
+        lambda: built_in.describe(name="mine"),
+        lambda: built_in.describe(archived=True),
+        lambda: built_in.delete(),
+        lambda: built_in.free(kept=True),
+        lambda: built_in.request("change", {"epochs": 9}),
+        lambda: built_in.append(built_in.events()[0]),
+        lambda: job.launch(built_in, cache),
+    ):
+        with pytest.raises(RunError, match="comes with the program and can only be read"):
+            change()
+
+
+def test_what_is_made_of_it_lies_beside_the_visitors_runs(built_in: Run, runs_root: Path, tiny: Tiny) -> None:
+    folder, task = job.map_task(built_in, "best", tiny.info, 30, 5.0)
+    assert folder.path.parent == runs_root / ".tasks" / "reference"
+    (folder.path / "task.json").write_text(json.dumps(task))
+    with folder.held():
+        *_, end = job.execute_task(folder, tiny.cache)
+    assert end.outcome == "finished", end
+    assert built_in.disk_use().results == sum(p.stat().st_size for p in folder.path.rglob("*") if p.is_file())
+    built_in.free(results=True)
+    assert not folder.path.exists()
+    assert [run.id for run in list_runs(runs_root)] == ["reference"]
+
+
+def test_a_fork_of_it_is_a_run_of_the_visitors_own(built_in: Run, runs_root: Path, tiny: Tiny) -> None:
+    config = tiny_config(tiny, epochs=3, learning_rate=1e-6)
+    fork = work(job.new_run(config, runs_root, tiny.cache, parent=built_in, checkpoint="best"), tiny.cache)
+    assert fork.state == "finished", fork.last_end
+    assert fork.parent_run == built_in
+    assert [row["epoch"] for row in fork.history() if row["whole_epoch"]] == [1, 2, 3]
+    assert [look.epoch for look in fork.inspections()] == [1, 2, 3]
+    ours, theirs = (load_network(run.checkpoints()["best"]).model.state_dict() for run in (fork, built_in))
+    assert (
+        max(float((ours[name] - theirs[name]).abs().max()) for name in ours if ours[name].dtype.is_floating_point)
+        < 1e-2
+    )
+    assert [(depth, run.id) for depth, run in in_families(list_runs(runs_root))] == [(0, "reference"), (1, fork.id)]
+
+
+def test_a_fork_of_it_must_know_the_same_classes(
+    built_in: Run, runs_root: Path, cache: Path, tiny_source: Path, tmp_path: Path
+) -> None:
+    other = shutil.copytree(tiny_source, tmp_path / "other")
+    for split in ("train", "test"):
+        (other / split / "circle").rename(other / split / "disc")
+    open_dataset(other, cache)
+    config = making.TrainConfig.from_values({**built_in.config.__dict__, "data": str(other), "epochs": 5})
+    with pytest.raises(RunError, match=r"the same classes apart \(circle, square, stripes\), but .* has others"):
+        job.new_run(config, runs_root, cache, parent=built_in, checkpoint="best")
+
+
+def test_it_is_repeated_on_the_images_that_are_here(
+    built_in: Run, runs_root: Path, tiny: Tiny, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "launch", lambda run, cache: None)
+    again = work(job.repeat(built_in, runs_root, cache), cache)
+    assert again.path.parent == runs_root
+    figures = [[epoch.validation_accuracy for epoch in run.epochs] for run in (again, built_in)]
+    assert figures[0] == figures[1]
+    shutil.rmtree(cache)
+    with pytest.raises(RunError, match="The images of run reference are not here; fetch them on the Data page first"):
+        job.repeat(built_in, runs_root, cache)
+
+
+# What is in the box --------------------------------------------------------------------------------------------------
+
+
+def test_its_weights_are_kept_in_half_precision_and_read_in_single(built_in: Run, tiny: Tiny) -> None:
+    path = built_in.checkpoints()["best"]
+    content = path.read_bytes()
+    assert b'"F16"' in content[: int.from_bytes(content[:8], "little")]
+    tensors, metadata = load_tensors(path)
+    assert {str(t.dtype) for t in tensors.values() if t.dtype.is_floating_point} == {"torch.float32"}
+    assert metadata["run"] == "reference"
+
+
+def test_its_evaluation_is_what_its_weights_say(built_in: Run, tiny: Tiny) -> None:
+    folder, _ = job.evaluation_task(built_in, "best", tiny.info)
+    kept = Evaluation.load(folder.path / "evaluation.npz")
+    test = open_dataset(tiny.source, tiny.cache).test
+    said = load_network(built_in.checkpoints()["best"]).probabilities(np.asarray(test.images)).numpy()
+    assert np.allclose(kept.probabilities, said, atol=2e-3)
+    assert np.array_equal(kept.labels, test.labels)
+    assert built_in.best
+    assert kept.facts["epoch"] == built_in.best.epoch
+    said_of_each = logits.read(built_in.logits("test"))
+    assert said_of_each.epochs.tolist() == [1, 2]
+    assert np.array_equal(said_of_each.at(built_in.best.epoch).probabilities, kept.probabilities)
+
+
+def test_what_is_said_of_it_names_neither_machine_nor_path(box: Path, tiny: Tiny) -> None:
+    for path in box.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            for private in (str(tiny.source), str(tiny.cache), os.uname().nodename + '"', str(Path.home()) + "/"):
+                assert private.encode() not in content, path
+
+
+def test_the_box_holds_no_more_than_it_may_and_no_image() -> None:
+    files = [*BOX.rglob("*"), *(ROOT / "pages" / "ui" / "examples").glob("*"), ROOT / "cifar_core" / "cartoon.py"]
+    assert sum(path.stat().st_size for path in files if path.is_file()) <= LARGEST
+    kinds = {path.suffix for path in BOX.rglob("*") if path.is_file()}
+    assert kinds <= {".json", ".jsonl", ".md", ".npz", ".safetensors"}
+
+
+def test_the_box_is_whole() -> None:
+    run = Run(BOX)
+    assert run.state == "finished"
+    (weights,) = run.checkpoints().values()
+    epoch = runs.description(weights)["epoch"]
+    for split in ("validation", "test"):
+        kept = {int(path.stem[6:]) for path in (BOX / "logits" / split).glob("epoch-*.npz")}
+        assert epoch in kept
+        assert kept <= {one.epoch for one in run.epochs}
+    assert run.start is not None
+    assert reference.known_data(BOX).fingerprint == run.start.data_fingerprint
+    if not reference.made(BOX)["stand_in"]:
+        asked = {name: getattr(run.config, name) for name in making.SETTINGS}
+        assert asked == making.SETTINGS, "`make reference` would train another one"
+
+
+def test_the_model_card_and_the_readme_say_what_the_files_say() -> None:
+    card = making.card(Run(BOX))
+    assert (BOX / "card.md").read_text() == card
+    written = making.MARKED.search((ROOT / "README.md").read_text())
+    assert written
+    assert written[0] == f"{written[1]}{card}{written[2]}"
+    (result,) = BOX.glob("tasks/evaluate-*/evaluation.npz")
+    assert f"{Evaluation.load(result).accuracy:.2%} of 10,000 test images" in card
+
+
+# Pictures ------------------------------------------------------------------------------------------------------------
+
+
+def again_as_jpeg(images: np.ndarray[Any, Any], quality: int) -> np.ndarray[Any, Any]:
+    out = []
+    for image in images:
+        buffer = io.BytesIO()
+        Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).save(buffer, "JPEG", quality=quality)
+        out.append(np.asarray(Image.open(buffer)).transpose(2, 0, 1))
+    return np.stack(out)
+
+
+def test_images_are_found_again_in_another_order_and_compression(tiny: Tiny, tmp_path: Path) -> None:
+    test = open_dataset(tiny.source, tiny.cache).test
+    reference.save_pictures(tmp_path / "pictures.npz", test)
+    order = np.random.default_rng(1).permutation(len(test.labels))
+    copy = Split(again_as_jpeg(np.asarray(test.images)[order], 80), test.labels[order])
+    places = reference.found_again(tmp_path / "pictures.npz", copy)
+    assert places is not None
+    assert np.array_equal(order[places], np.arange(len(order)))
+
+
+def test_other_images_are_not_taken_for_them(tiny: Tiny, tmp_path: Path) -> None:
+    data = open_dataset(tiny.source, tiny.cache)
+    reference.save_pictures(tmp_path / "pictures.npz", data.test)
+    other = np.concatenate([np.flatnonzero(data.train.labels == k)[:20] for k in range(3)])
+    assert (
+        reference.found_again(tmp_path / "pictures.npz", Split(data.train.images[other], data.train.labels[other]))
+        is None
+    )
+    assert reference.found_again(tmp_path / "pictures.npz", data.train) is None
+
+
+# On the pages --------------------------------------------------------------------------------------------------------
+
+
+def test_without_images_evaluate_shows_all_figures_and_says_what_is_missing(
+    built_in: Run, dashboard: Open, cache: Path
+) -> None:
+    shutil.rmtree(cache)
+    app = dashboard("pages/evaluate.py")
+    said = texts(app)
+    assert "all 60 images of 3 classes" in said
+    assert len(app.get("vega_lite_chart")) >= 1
+    assert "The pictures are not here" in said
+    assert [button.label for button in app.button].count("Fetch CIFAR-10 (170 MB)") == 1
+    assert not app.error
+
+
+def test_without_images_the_map_that_is_kept_is_shown_and_others_are_not_offered(
+    built_in: Run, dashboard: Open, cache: Path
+) -> None:
+    shutil.rmtree(cache)
+    app = dashboard("pages/features.py")
+    assert app.get("plotly_chart")
+    app = dashboard("pages/features.py", perplexity="10")
+    assert not app.get("plotly_chart")
+    assert "The pictures are not here" in texts(app)
+
+
+def test_without_images_explain_asks_for_a_photo_and_answers_at_once(
+    built_in: Run, dashboard: Open, cache: Path
+) -> None:
+    shutil.rmtree(cache)
+    app = dashboard("pages/explain.py")
+    (ship,) = [button for button in app.button if button.label == "Ship"]
+    ship.click().run()
+    assert not app.exception
+    assert "What it answers" in [heading.value for heading in app.subheader]
+    assert "Run reference" in texts(app)
+    app = dashboard("pages/explain.py", source="Test image")
+    assert "The pictures are not here" in texts(app)
+
+
+def test_a_picture_that_is_taken_replaces_the_one_before(built_in: Run, dashboard: Open, tmp_path: Path) -> None:
+    app = dashboard("pages/explain.py", source="Your photo")
+    for name in ("Car", "Frog"):
+        next(button for button in app.button if button.label == name).click().run()
+        assert not app.exception
+        assert f"{name}.png" in texts(app)
+    next(button for button in app.button if button.label == "Remove photo").click().run()
+    assert "What it answers" not in [heading.value for heading in app.subheader]
+
+
+def test_another_copy_of_the_images_gives_the_pictures_in_the_order_of_the_figures(
+    built_in: Run, dashboard: Open, cache: Path, tiny_source: Path, tmp_path: Path
+) -> None:
+    shutil.rmtree(cache)
+    copy = tmp_path / "copy"
+    for path in tiny_source.rglob("*.png"):
+        place = copy / path.relative_to(tiny_source)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        # Backwards, and with loss.
+        Image.open(path).save(place.with_name(f"{999 - int(path.stem):03}.jpg"), quality=85)
+    open_dataset(copy, cache)
+    app = dashboard("pages/evaluate.py")
+    said = texts(app)
+    assert "The pictures are not here" not in said
+    assert "Pictures are those of" in said
+    app = dashboard("pages/explain.py", source="Test image", image="3")
+    assert "What it answers" in [heading.value for heading in app.subheader]
+    assert "Test image **3** of 60" in texts(app)
+
+
+def test_with_runs_of_ones_own_the_newest_of_them_is_shown_first(
+    built_in: Run, trained_run: Run, dashboard: Open
+) -> None:
+    app = dashboard("pages/evaluate.py")
+    box = app.selectbox(key="run_choice")
+    assert box.value == trained_run.id
+    assert len(box.options) == 2
+    assert box.options[1].startswith("Reference · ")
+
+
+def test_the_overview_offers_a_photo_before_there_is_a_run(built_in: Run, dashboard: Open) -> None:
+    app = dashboard("pages/overview.py")
+    assert "Try a photo" in [link.proto.label for link in app.get("page_link")]
+    (row,) = app.dataframe[0].value.to_dict("records")
+    assert row["Run"].startswith("Reference")
+    assert "The first run of yours will appear here" in texts(app)
+
+
+def test_its_page_shows_curves_and_card_and_nothing_that_would_change_it(built_in: Run, dashboard: Open) -> None:
+    app = dashboard("pages/train.py")
+    labels = [button.label for button in app.button]
+    assert "Repeat exactly" in labels
+    assert not {"Train on", "Star", "Archive", "Delete…", "Resume"} & set(labels)
+    assert "A stand-in" in texts(app)
+    assert len(app.get("vega_lite_chart")) >= 2
+
+
+def test_it_is_compared_with_its_test_accuracy(built_in: Run, trained_run: Run, dashboard: Open) -> None:
+    app = dashboard("pages/compare.py")
+    rows = {row["run"]: row for row in app.dataframe[0].value.to_dict("records")}
+    row = rows[next(name for name in rows if name.startswith("Reference"))]
+    (result,) = built_in.path.glob("tasks/evaluate-*/evaluation.npz")
+    assert row["test"] == pytest.approx(100 * Evaluation.load(result).accuracy)
+    offered = app.selectbox(key="to_delete").options
+    assert not any(re.match("Reference", name) for name in offered)
