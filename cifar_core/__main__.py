@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -369,6 +370,11 @@ def _train_series(options: argparse.Namespace) -> int:
         if end is None or end.outcome == "failed":
             print(f"Run {run.id}: {_message(end)}", file=sys.stderr)
         elif end.outcome == "stopped":
+            _call_off(runs[len(ends) :])
+            if not options.json:
+                _tell("To go on with the series, do these one after the other:")
+                for left in runs[len(ends) - 1 :]:
+                    _tell(f"  python -m cifar_core train --run {left.id} --runs {left.path.parent}")
             break
     known = series.series_of(runs[0])
     assert known
@@ -384,6 +390,13 @@ def _train_series(options: argparse.Namespace) -> int:
                 deviation = "" if said.deviation is None else f", standard deviation {said.deviation:.2%}"
                 _tell(f"validation accuracy, {name}: mean {said.mean:.2%}{deviation}")
     return 0 if all(end and end.outcome != "failed" for end in ends) else 1
+
+
+def _call_off(runs: Sequence[Run]) -> None:
+    """Say of runs that were to come that they will not by themselves."""
+    for run in runs:
+        with suppress(RunError, OSError), run.held():
+            run.append(End(outcome="stopped", message="Stopped before it began, with its series."))
 
 
 def _follow(run: Run, options: argparse.Namespace, team: Team | None = None) -> int:

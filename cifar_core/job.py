@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +41,7 @@ from cifar_core.events import (
     Tried,
     Waiting,
 )
-from cifar_core.queues import device_folder, is_next, keep_place
+from cifar_core.queues import device_folder, is_next, keep_place, take
 from cifar_core.runs import (
     Held,
     Run,
@@ -148,6 +148,7 @@ def new_run(
     changes: Sequence[Changed] = (),
     parent: Run | None = None,
     checkpoint: str = "last",
+    files: Mapping[str, bytes] | None = None,
 ) -> Run:
     """Make a run (see `create_run`), unless it is known already that it would fail.
 
@@ -158,7 +159,7 @@ def new_run(
         _check(config, cache, parent)
     except ValueError as error:
         raise RunError(str(error)) from None
-    return create_run(config, runs, changes, parent, checkpoint)
+    return create_run(config, runs, changes, parent, checkpoint, files)
 
 
 def new_series(
@@ -183,8 +184,8 @@ def new_series(
     try:
         name = series.new_id()
         for index, each in enumerate(series.configs(config, kind, count)):
-            made.append(new_run(each, runs, cache, parent=parent, checkpoint=checkpoint))
-            series.keep(made[-1], series.Series(name, kind, index, count))
+            files = series.file_of(series.Series(name, kind, index, count))
+            made.append(new_run(each, runs, cache, parent=parent, checkpoint=checkpoint, files=files))
     except (ValueError, OSError) as error:
         for run in made:
             with suppress(RunError):
@@ -707,6 +708,7 @@ def _take_device(run: Run, device: str, stack: ExitStack) -> bool:
         stack.enter_context(folder.held())
     except Held:
         return False
+    take(run, folder.path)
     return True
 
 

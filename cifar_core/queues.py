@@ -83,6 +83,19 @@ def is_next(run: Run, device: str) -> bool:
     return not any(order(other) < order(run) and answers(other) for other in queue(run.path.parent, device))
 
 
+def holder(root: Path, device: str) -> Run | None:
+    """The run that computes on a device now; None where nobody does, or it did not say so."""
+    folder = device_folder(root, device)
+    name = read_json(folder.path / "holder.json") if folder.alive else None
+    return next((run for run in list_runs(root) if run.id == name), None)
+
+
+def take(run: Run, folder: Path) -> None:
+    """Say that the run computes on the device whose folder this is; its lock is what counts."""
+    with suppress(OSError):
+        write_whole(folder / "holder.json", json.dumps(run.id).encode())
+
+
 def keep_place(run: Run) -> None:
     """Say that the worker of a waiting run is awake; from time to time, or others pass it."""
     with suppress(OSError):

@@ -717,6 +717,7 @@ def create_run(
     changes: Sequence[Changed] = (),
     parent: Run | None = None,
     checkpoint: str = "last",
+    files: Mapping[str, bytes] | None = None,
 ) -> Run:
     """Make the folder of a new run; it appears whole, with its settings in it.
 
@@ -724,6 +725,7 @@ def create_run(
         changes: What is to be changed while it trains, to repeat a run that was steered by hand.
         parent: The run whose weights this one goes on from.
         checkpoint: Which of its checkpoints.
+        files: What else is in it from the beginning, by name.
 
     Raises:
         RunError: The folder cannot be written, or the settings do not fit the parent's weights.
@@ -745,6 +747,8 @@ def create_run(
             write_whole(folder / "inherited.json", json.dumps(rows).encode())
             about = {"run": parent.id, "checkpoint": checkpoint, "epoch": epochs}
             write_whole(folder / "parent.json", json.dumps(about).encode())
+        for name, content in (files or {}).items():
+            write_whole(folder / name, content)
         if changes:
             write_whole(folder / "plan.json", json.dumps([[c.step, c.values] for c in changes]).encode())
 

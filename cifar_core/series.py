@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cifar_core.config import FIELDS, TrainConfig
-from cifar_core.runs import Run, list_runs, read_json, write_whole
+from cifar_core.runs import Run, list_runs, read_json
 
 KINDS = ("seeds", "folds")
 MOST_SEEDS = 20
@@ -62,9 +62,9 @@ def new_id() -> str:
     return secrets.token_hex(6)
 
 
-def keep(run: Run, series: Series) -> None:
-    """Write down to which series a run belongs."""
-    write_whole(run.path / "series.json", json.dumps(dataclasses.asdict(series)).encode())
+def file_of(series: Series) -> dict[str, bytes]:
+    """The file in a run's folder that says to which series it belongs, by its name."""
+    return {"series.json": json.dumps(dataclasses.asdict(series)).encode()}
 
 
 def series_of(run: Run) -> Series | None:

@@ -59,7 +59,7 @@ def tried(events: Sequence[Event]) -> list[Tried]:
 
 
 def suggestions(points: Sequence[Tried]) -> list[Suggestion]:
-    """What the four rules say to a curve, in the order minimum, steepest, valley, slide.
+    """What the four rules say to a curve, in the order minimum/10, steepest, valley, slide.
 
     As fastai does it, the first tenth of the points and the last five are left out: there the mean has not settled,
     or the loss has broken already. All rules look at the smoothed loss.
@@ -140,7 +140,7 @@ def slide(rate: Curve, loss: Curve) -> float | None:
 
 
 RULES: dict[str, tuple[Callable[[Curve, Curve], float | None], str, str]] = {
-    "minimum": (
+    "minimum/10": (
         minimum,
         "A tenth of the rate at which the loss was lowest: safe, as that rate itself is about to break.",
         "The loss was lowest at the smallest rate.",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from cifar_core.runs import Run, list_runs
+from cifar_core.runs import Run, in_families, list_runs
 from pages import ui
 from pages.ui import charts, comparison, keeping, loaders, series
 
@@ -26,13 +26,15 @@ def run_table(runs: Sequence[Run]) -> None:
             tests[run.id] = (stored[0].accuracy, f"{stored[0].checkpoint}, epoch {stored[0].epoch:.4g}")
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
     st.dataframe(
-        comparison.run_rows(runs, tests),
+        comparison.run_rows(in_families(runs), tests),
         hide_index=True,
         column_config={
-            "run": text("Run", pinned=True, help="Model, day and time it began, end of its id."),
+            "run": text("Run", pinned=True, width=ui.NAME_WIDTH, help="Model, day and time it began, end of its id."),
             "state": text("State"),
             "model": text("Model"),
-            "best": number("Best validation", format="%.2f%%", help="Accuracy on the held-out images at best epoch."),
+            "best": number(
+                "Best", format="%.2f%%", width=ui.BEST_WIDTH, help="Accuracy on the held-out images at the best epoch."
+            ),
             "best_epoch": number("Best epoch"),
             "test": number("Test", format="%.2f%%", help="Accuracy on the test split, where it has been evaluated."),
             "test_weights": text("Tested weights", width=120, help="The weights whose test accuracy it is."),
@@ -53,7 +55,8 @@ def run_table(runs: Sequence[Run]) -> None:
         alt="All runs with their state, accuracy, speed and main settings",
     )
     st.caption(
-        f"{len(runs)} run{'s' if len(runs) != 1 else ''}. Click a heading to sort. Validation accuracy is of images "
+        f"{len(runs)} run{'s' if len(runs) != 1 else ''}; forks stand below their parents. Click a heading to sort. "
+        "Best is the validation accuracy of the best epoch. Validation accuracy is of images "
         "held out from the training split, test accuracy of the test split."
     )
 

@@ -75,9 +75,11 @@ def where_runs_stand(was_alive: bool) -> None:
         hide_index=True,
         placeholder="–",
         column_config={
-            "Starred": st.column_config.TextColumn("★", width=40, help="Starred"),
-            "Run": st.column_config.TextColumn(pinned=True),
-            "Best validation accuracy": st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1),
+            # Both are on a narrow screen together.
+            "Run": st.column_config.TextColumn(pinned=True, width=ui.NAME_WIDTH),
+            "Best validation accuracy": st.column_config.NumberColumn(
+                "Best", format="percent", width=ui.BEST_WIDTH, help="Validation accuracy of the best epoch."
+            ),
             "Disk (MB)": st.column_config.NumberColumn(format="%.1f"),
         },
         on_select="rerun",
@@ -146,7 +148,7 @@ def actions(runs: list[Run]) -> None:
         if st.button("Delete…", icon=":material/delete:", disabled=kept or any(run.alive for run in runs), help=why):
             keeping.ask_before_deleting(runs)
             st.rerun()
-        st.caption(f"{len(runs)} chosen" if len(runs) > 1 else ui.plain(charts.run_name(runs[0])))
+        st.caption(f"{len(runs)} chosen" if len(runs) > 1 else ui.plain(charts.run_facts(runs[0])))
 
 
 def describe(runs: list[Run], **values: bool) -> None:

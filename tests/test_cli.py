@@ -19,10 +19,11 @@ import pytest
 from PIL import Image
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
+from cifar_core import __main__ as command
 from cifar_core.__main__ import main
 from cifar_core.config import FIELD_TYPES, FIELDS, RECIPES
 from cifar_core.evaluation import Evaluation
-from cifar_core.events import Boot, duration
+from cifar_core.events import Boot, End, duration
 from cifar_core.networks import load_network, load_tensors
 from cifar_core.runs import Run, create_run, list_runs
 from tests.conftest import ROOT, Tiny, tiny_config
@@ -982,7 +983,7 @@ def test_what_cannot_be_done_with_a_run_is_one_sentence(
 def test_a_range_test_suggests_rates_and_is_kept(say: Callable[..., Said], tiny: Tiny, cache: Path) -> None:
     words = ["range-test", "--data", tiny.source, "--cache", cache, *QUICK]
     found = say(*words, "--json").json
-    assert list(found["suggestions"]) == ["minimum", "steepest", "valley", "slide"]
+    assert list(found["suggestions"]) == ["minimum/10", "steepest", "valley", "slide"]
     assert 1e-5 < found["suggestions"]["valley"] < 0.1
     (folder,) = (cache.parent / "tasks").glob("range-*")
     before = (folder / "events.jsonl").read_bytes()
@@ -1010,3 +1011,20 @@ def test_repeats_say_mean_and_deviation(say: Callable[..., Said], tiny: Tiny, ru
     assert "2 of 2 runs have finished." in said.out
     assert re.search(r"validation accuracy, last epoch: mean [\d.]+%, standard deviation [\d.]+%", said.out)
     assert "must be at least 2" in say(*words, "--repeats", "1").refusal
+
+
+def test_runs_of_a_stopped_series_are_stopped_too_and_how_to_go_on_is_said(
+    say: Callable[..., Said], tiny: Tiny, runs_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(run: Run, options: Any) -> End:
+        run.append(end := End(outcome="stopped", message="Stopped after 0.50 epochs; the weights are kept."))
+        return end
+
+    monkeypatch.setattr(command, "_work", stopped)
+    words = ["train", "--data", tiny.source, "--cache", tiny.cache, "--runs", runs_root, *QUICK, "--repeats", "3"]
+    said = say(*words)
+    runs = sorted(list_runs(runs_root), key=lambda run: run.config.seed)
+    assert [run.state for run in runs] == ["stopped"] * 3
+    assert runs[2].last_end.message == "Stopped before it began, with its series."
+    places = [said.out.index(f"train --run {run.id} --runs {runs_root}") for run in runs]
+    assert places == sorted(places)

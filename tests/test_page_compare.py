@@ -13,9 +13,9 @@ import pytest
 from cifar_core import job
 from cifar_core.evaluation import Evaluation
 from cifar_core.events import End
-from cifar_core.runs import Run
+from cifar_core.runs import Run, create_run
 from pages.ui import charts, comparison
-from tests.conftest import epoch_event, progress_event, start_event
+from tests.conftest import Tiny, epoch_event, progress_event, start_event, tiny_config
 
 PAGE = "pages/compare.py"
 
@@ -50,6 +50,15 @@ def test_every_state_has_its_row(run_in_state: Callable[..., Run], dashboard: Ca
     assert done["epochs"] == 3
     assert done["asked"] == 3
     assert done["seconds"] == pytest.approx(0.6)
+
+
+def test_forks_stand_indented_below_their_parents_and_what_matters_most_comes_first(
+    trained_run: Run, tiny: Tiny, dashboard: Callable[..., Any]
+) -> None:
+    fork = create_run(tiny_config(tiny, epochs=5), trained_run.path.parent, parent=trained_run)
+    rows = table(dashboard(PAGE))
+    assert list(rows["run"]) == [charts.run_name(trained_run), f"↳ {charts.run_name(fork)}"]
+    assert list(rows.columns[:2]) == ["run", "best"]
 
 
 def test_a_run_with_unreadable_settings_is_listed_and_can_be_chosen(

@@ -95,10 +95,29 @@ def test_panels_are_built_only_while_they_are_open(trained_run: Run, dashboard: 
     assert set(PANELS) <= set(labels)
     few = len(charts_of(closed))
     everything = opened(dashboard, trained_run, *PANELS)
-    assert len(charts_of(everything)) == few + 1 + 5 + 1
-    assert {"Validation accuracy", "Gradient norm", "Weight norm", "Dead units", "Share of the time"} <= titles(
-        everything
-    )
+    assert len(charts_of(everything)) == few + 1 + 4 + 1
+    assert {"Validation accuracy", "Gradient norm", "Weight norm", "Share of the time"} <= titles(everything)
+    assert "No dead units" in texts(everything)
+
+
+def test_that_no_unit_is_dead_is_said_in_words_where_a_chart_would_look_empty(
+    run_in_state: Callable[..., Run], dashboard: Open
+) -> None:
+    run = run_in_state("finished")
+    none = [{"name": "relu1", "rule": "zero", "units": 8, "dead": 0}]
+    run.append(look(1, dead=none))
+    app = opened(dashboard, run, "Layers")
+    assert "Dead units" not in titles(app)
+    assert "No dead units:** 0 % in each of 1 layer with an activation, after 1 epoch." in texts(app)
+    run.append(look(2))
+    assert "Dead units" in titles(opened(dashboard, run, "Layers"))
+
+
+def test_the_axis_of_a_run_without_labels_names_its_own_loss(run_in_state: Callable[..., Run], dashboard: Open) -> None:
+    assert "Loss (cross-entropy)" in titles(opened(dashboard, run_in_state("finished")))
+    shown = titles(opened(dashboard, run_in_state("finished", objective="simclr")))
+    assert "Loss (contrastive, NT-Xent)" in shown
+    assert "Loss (cross-entropy)" not in shown
 
 
 def test_samples_are_shown_with_what_they_are_and_what_they_are_taken_for(trained_run: Run, dashboard: Open) -> None:

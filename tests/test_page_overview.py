@@ -12,6 +12,7 @@ import pytest
 
 from cifar_core import job
 from cifar_core.runs import STATES, Run
+from pages.ui import charts
 from tests.conftest import Tiny
 
 PAGE = "pages/overview.py"
@@ -95,8 +96,8 @@ def named(app: Any, label: str) -> Any:
 def test_names_stars_and_notes_are_in_the_table(dashboard: Open, trained_run: Run) -> None:
     trained_run.describe(name="wide one", note="for the figure", starred=True)
     (row,) = dashboard(PAGE).dataframe[0].value.to_dict("records")
-    assert row["Run"] == f"wide one · {trained_run.id[-4:]}"
-    assert (row["Starred"], row["Note"]) == ("★", "for the figure")
+    assert row["Run"] == f"★ wide one · {trained_run.id[-4:]}"
+    assert row["Note"] == "for the figure"
     assert row["Disk (MB)"] == pytest.approx(trained_run.disk_use().total / 1e6)
 
 
@@ -153,8 +154,33 @@ def test_what_waits_is_listed_in_order_and_can_be_moved_and_cancelled(
     assert not app.exception
     app = dashboard("pages/train.py", run=runs[2].id)
     assert "2nd of 3 in line for CPU" in everything(app)
+    assert "which another run uses" in everything(app)
     app.button(key=f"up-{runs[2].id}").click().run()
     assert "1st of 3 in line for CPU" in everything(app)
+
+
+def test_a_waiting_run_names_the_run_that_it_waits_for(dashboard: Open, run_in_state: Callable[..., Run]) -> None:
+    from cifar_core import queues
+    from cifar_core.events import Waiting
+
+    first, second = run_in_state("running"), run_in_state("running")
+    second.append(Waiting(device="cpu"))
+    folder = queues.device_folder(first.path.parent, "cpu")
+    with folder.held():
+        queues.take(first, folder.path)
+        app = dashboard("pages/train.py", run=second.id)
+        assert f"1st of 1 in line for CPU, which {charts.run_name(first)} uses." in everything(app).replace("\\", "")
+    assert queues.holder(first.path.parent, "cpu") is None
+
+
+def test_a_chosen_row_is_told_whole_for_screens_that_do_not_show_it(run_in_state: Callable[..., Run]) -> None:
+    run = run_in_state("finished")
+    run.describe(name="baseline", note="for the figure")
+    assert charts.run_facts(run) == (
+        f"{charts.run_name(run)} · finished · best 80.0%, epoch 3 · 3 of 3 epochs · single_conv · Images in shapes · "
+        "for the figure"
+    )
+    assert "no epoch yet" in charts.run_facts(run_in_state("ready"))
 
 
 def test_a_run_that_has_begun_meanwhile_is_not_moved_and_the_page_goes_on(

@@ -12,7 +12,7 @@ import pytest
 
 from cifar_core import job
 from cifar_core.config import FIELD_TYPES, FIELDS, MODELS, RECIPES, TrainConfig, label
-from cifar_core.events import Changed, End, duration
+from cifar_core.events import Boot, Changed, End, TaskProgress, duration
 from cifar_core.runs import Held, Run, RunError, list_runs, write_whole
 from cifar_core.suggestions import suggestions, tried
 from pages.ui import live, settings
@@ -307,7 +307,12 @@ def test_a_run_in_each_state_has_its_word_and_its_buttons(
         assert not metrics
     else:
         assert metrics["Best validation accuracy"] == ("80.0%" if state == "finished" else "40.0%")
-        assert metrics["Time left"] == (duration(12.0) if state == "running" else "–")
+        # What is over says that its figures are of its end.
+        alive = state in ("running", "paused")
+        left = {"running": duration(12.0), "paused": "–"}
+        assert metrics.get("Time left") == left.get(state)
+        assert ("Learning rate" in metrics) == alive
+        assert ("Learning rate, last step" in metrics) != alive
         assert f"Run {run.id}, in {run.path}" in texts(app)
 
 
@@ -580,11 +585,26 @@ def test_a_range_test_is_shown_and_its_suggestions_fill_in_the_learning_rate(
     found = {one.name: one for one in suggestions(tried(folder.events()))}
     uses = [label for label in labels(app) if label.startswith("Use ")]
     assert uses == [f"Use {one.learning_rate:g} ({name})" for name, one in found.items() if one.learning_rate]
-    app.button(key="use-minimum").click().run()
+    app.button(key="use-minimum/10").click().run()
     assert not app.exception, app.exception
-    assert widgets(app)["learning_rate"].value == found["minimum"].learning_rate
+    assert widgets(app)["learning_rate"].value == found["minimum/10"].learning_rate
     # Another rate is no other test.
     assert [label for label in labels(app) if label.startswith("Use ")] == uses
+
+
+def test_how_far_a_task_is_is_what_its_present_worker_says(dashboard: Open, cache: Path, tiny: Tiny) -> None:
+    app = dashboard(PAGE, recipe="single_conv")
+    config = TrainConfig.from_values({n: w.value for n, w in widgets(app).items()} | {"classes": ""})
+    folder, _ = job.range_task(config, cache.parent, tiny.info)
+    with folder.held():
+        for event in (Boot(pid=1, host="x"), TaskProgress(what="Trying rates", done=150, total=200, seconds_left=None)):
+            folder.append(event)
+        app.session_state["ranging"] = True
+        app.run()
+        assert app.get("progress")[0].proto.text == "Trying rates: 150 of 200"
+        folder.append(Boot(pid=2, host="x"))
+        app.run()
+        assert app.get("progress")[0].proto.text == "Starting"
 
 
 def test_repeats_start_their_runs_at_once_and_show_them_together(

@@ -30,6 +30,21 @@ def until(wanted: Callable[[], object], what: str) -> None:
         time.sleep(0.02)
 
 
+def test_a_run_belongs_to_its_series_from_the_moment_it_appears(
+    tiny: Tiny, runs_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    appears, known = Path.rename, []
+
+    def noted(folder: Path, to: Path) -> Path:
+        known.append(series.series_of(Run(folder)))
+        return appears(folder, to)
+
+    monkeypatch.setattr(Path, "rename", noted)
+    runs = job.new_series(tiny_config(tiny), "folds", 2, runs_root, tiny.cache)
+    assert known == [series.series_of(run) for run in runs]
+    assert None not in known
+
+
 def test_seeds_count_up_and_folds_are_each_done_once() -> None:
     config = TrainConfig(seed=7, epochs=3)
     seeds = series.configs(config, "seeds", 3)
@@ -76,7 +91,8 @@ def test_mean_and_deviation_are_those_of_numpy(values: list[float]) -> None:
 def test_only_finished_runs_have_a_say(run_in_state: Callable[..., Run]) -> None:
     runs = [run_in_state(state) for state in ("finished", "running", "failed", "finished", "ready")]
     for index, run in enumerate(runs):
-        series.keep(run, Series("0123456789ab", "seeds", index, 6))
+        for name, content in series.file_of(Series("0123456789ab", "seeds", index, 6)).items():
+            (run.path / name).write_bytes(content)
     # The second one is a little better.
     runs[3].append(epoch_event(3, validation_accuracy=0.9))
     runs[3].append(runs[0].last_end)  # type: ignore[arg-type]

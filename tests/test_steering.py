@@ -351,11 +351,13 @@ def row(epoch: float, whole: bool = True, inherited: bool = False) -> dict[str, 
 def test_changes_are_numbered_marks_on_the_curve_even_at_one_moment() -> None:
     from pages.ui import charts
 
-    frame = charts.learning_curves([row(1.0)], "loss", [(0.5, "dropout 0 → 0.3"), (0.5, "flip 0 → 1")])
+    frame = charts.learning_curves(
+        [row(1.0)], "loss", [(0.5, "dropout 0 → 0.3", "dropout"), (0.5, "flip 0 → 1", "flip")]
+    )
     marks = frame[frame["series"] == charts.MARK]
-    assert marks[["epoch", "note", "label"]].to_numpy().tolist() == [
-        [0.5, "dropout 0 → 0.3", "1: dropout 0 → 0.3"],
-        [0.5, "flip 0 → 1", "2: flip 0 → 1"],
+    assert marks[["epoch", "note", "label", "short"]].to_numpy().tolist() == [
+        [0.5, "dropout 0 → 0.3", "1: dropout 0 → 0.3", "1: dropout"],
+        [0.5, "flip 0 → 1", "2: flip 0 → 1", "2: flip"],
     ]
     assert len(set(marks["lane"])) == 2
 
@@ -366,18 +368,25 @@ def test_texts_of_marks_never_lie_on_each_other(count: int, last: float) -> None
     """On a chart of 300 pixels and on wider ones; where there is no room, a number or nothing."""
     from pages.ui import charts
 
-    marks = [(last * (0.1 + 0.8 * k / count), f"learning rate {k} → {k + 1}") for k in range(count)]
+    # The second is too long for half of a narrow chart, the third for half of a wide one, and even its short text.
+    longer = {1: ("learning rate 0.001234 → 0.0005", "learning rate"), 2: ("settings " * 12, "settings " * 4)}
+    marks = [
+        (last * (0.1 + 0.8 * k / count), *longer.get(k, (f"learning rate {k} → {k + 1}", "learning rate")))
+        for k in range(count)
+    ]
     frame = charts.learning_curves([row(last)], "loss", marks)
     told = frame[frame["series"] == charts.MARK]
     assert all(
         label in (f"{k}: {note}", str(k), "")
-        for k, (label, (_, note)) in enumerate(zip(told["label"], marks, strict=True), 1)
+        for k, (label, (_, note, _)) in enumerate(zip(told["label"], marks, strict=True), 1)
     )
     assert count > 3 or all(told["label"])
     for width in (300, 500, 900):
         boxes = []
-        for epoch, label, lane in told[["epoch", "label", "lane"]].itertuples(index=False):
-            place, long = width * epoch / last, min(6 * len(label), width / 2)
+        for epoch, label, short, lane in told[["epoch", "label", "short", "lane"]].itertuples(index=False):
+            shown = label if 6 * len(label) <= width / 2 else short
+            place, long = width * epoch / last, 6 * len(shown)
+            assert long <= width / 2, "it would be cut"
             left = place - long if place > charts.SWITCH * width else place
             boxes.append((lane, left, left + long))
         boxes = [box for box in boxes if box[1] < box[2]]

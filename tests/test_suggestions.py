@@ -117,7 +117,7 @@ def broken(losses, at):
 
 def test_a_good_curve_has_four_suggestions_below_its_break():
     found = suggestions(curve(broken(stairs(-2.5, 0.4), -0.5)))
-    assert [suggestion.name for suggestion in found] == ["minimum", "steepest", "valley", "slide"]
+    assert [suggestion.name for suggestion in found] == ["minimum/10", "steepest", "valley", "slide"]
     for suggestion in found:
         assert suggestion.learning_rate
         assert 1e-4 < suggestion.learning_rate < 1
@@ -160,7 +160,7 @@ def test_a_suggestion_can_be_set():
     low = named(
         [Tried(learning_rate=p.learning_rate * 1e-3, loss=p.loss, smoothed=p.smoothed) for p in curve(bowl(-4))]
     )
-    assert low["minimum"] == about["low"]
+    assert low["minimum/10"] == about["low"]
 
 
 @pytest.mark.parametrize("optimizer", FIELDS["optimizer"].metadata["choices"])

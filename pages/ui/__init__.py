@@ -14,12 +14,15 @@ import streamlit as st
 
 from cifar_core import job
 from cifar_core.datasets import DataInfo, cached
-from cifar_core.events import TaskProgress, duration
+from cifar_core.events import Boot, TaskProgress, duration
 from cifar_core.runs import Run, RunError, WorkFolder, list_runs
 from cifar_core.subsets import info_of_classes
 from pages.ui import charts
 
 PRODUCT = "CIFAR Explorer"
+
+NAME_WIDTH, BEST_WIDTH = 240, 75
+"""Pixels of the two columns of a table of runs that a narrow screen shows: a whole name, and how good it was."""
 
 ICON = Path(__file__).with_name("icon.png")
 """Of the window. A file, as the browser would fetch an icon given by its name from another site."""
@@ -305,9 +308,10 @@ def _task_progress(path: str) -> None:
     folder = WorkFolder(Path(path))
     if not folder.alive:
         st.rerun()
-    progress = next((event for event in reversed(folder.events()) if isinstance(event, TaskProgress)), None)
+    # What a worker before this one said is over.
+    progress = next((event for event in reversed(folder.events()) if isinstance(event, Boot | TaskProgress)), None)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        if progress:
+        if isinstance(progress, TaskProgress):
             text = plain(progress.what)
             if progress.total > 1:
                 text += f": {progress.done:,} of {progress.total:,}"

@@ -276,11 +276,11 @@ def run_table(runs: Sequence[tuple[int, Run]]) -> pd.DataFrame:
         except RunError:
             config = None
         rows.append(
+            # What matters most comes first, as a narrow screen shows no more.
             {
-                "Starred": "★" if about.starred else "",
-                "Run": indented(depth, run),
-                "State": run.state + (", archived" if about.archived else ""),
+                "Run": ("★ " if about.starred else "") + indented(depth, run),
                 "Best validation accuracy": best.validation_accuracy if best else None,
+                "State": run.state + (", archived" if about.archived else ""),
                 "Best epoch": best.epoch if best else None,
                 "Epochs": f"{latest.epoch if latest else 0:.3g} of {config.epochs if config else '?'}",
                 "Model": config.model if config else "unreadable",
@@ -290,6 +290,14 @@ def run_table(runs: Sequence[tuple[int, Run]]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def run_facts(run: Run) -> str:
+    """The row of a run in words, for screens that do not show all of its columns."""
+    ((_, row),) = run_table([(0, run)]).iterrows()
+    best = f"best {row['Best validation accuracy']:.1%}, epoch {row['Best epoch']:g}" if run.best else "no epoch yet"
+    facts = [row["Run"], row["State"], best, f"{row['Epochs']} epochs", row["Model"], row["Data"], row["Note"]]
+    return " · ".join(fact for fact in facts if fact)
 
 
 def matches(run: Run, wanted: str) -> bool:
@@ -312,18 +320,19 @@ _NARROW, _SIGN = 300.0, 6.2
 
 
 def learning_curves(
-    history: Sequence[dict[str, Any]], figure: str, marks: Sequence[tuple[float, str]] = ()
+    history: Sequence[dict[str, Any]], figure: str, marks: Sequence[tuple[float, str, str]] = ()
 ) -> pd.DataFrame:
     """The history of a run as the rows of a curve chart.
 
     Args:
         history: What `Run.history` gives.
         figure: "loss" or "accuracy".
-        marks: Epochs at which something happened, in order, and what; numbered from 1.
+        marks: Epochs at which something happened, in order, what, and the same in two words for where there is no
+            room; numbered from 1.
 
     Returns:
-        Columns `epoch`, `value`, `series`; `part` ("own" or "parent"); for marks `note`, `label` and `lane`. At most
-        about `MOST_POINTS` rows, whole epochs never left out.
+        Columns `epoch`, `value`, `series`; `part` ("own" or "parent"); for marks `note`, `label`, `short` and `lane`.
+        At most about `MOST_POINTS` rows, whole epochs never left out.
     """
     rows = []
     for part in ("parent", "own"):
@@ -339,34 +348,37 @@ def learning_curves(
     frame = pd.DataFrame(rows, columns=["epoch", "value", "series", "part"]).dropna()
     last = max((row["epoch"] for row in history), default=0.0)
     told = pd.DataFrame(
-        [(epoch, MARK, note, *place) for (epoch, note), place in zip(marks, _lanes(marks, last), strict=True)],
-        columns=["epoch", "series", "note", "label", "lane"],
+        [(epoch, MARK, note, *place) for (epoch, note, _), place in zip(marks, _lanes(marks, last), strict=True)],
+        columns=["epoch", "series", "note", "label", "short", "lane"],
     )
     if any(row.get("inherited") for row in history):
-        told.loc[len(told)] = [min(row["epoch"] for row in history), PARENT, "", "parent", 0]
-    return pd.concat([frame, told]) if len(told) else frame.assign(note="", label="", lane=0)
+        told.loc[len(told)] = [min(row["epoch"] for row in history), PARENT, "", "parent", "parent", 0]
+    return pd.concat([frame, told]) if len(told) else frame.assign(note="", label="", short="", lane=0)
 
 
-def _lanes(marks: Sequence[tuple[float, str]], last: float) -> list[tuple[str, int]]:
-    """For each mark what is written beside it, and in which line: on no chart does one text lie on another.
+def _lanes(marks: Sequence[tuple[float, str, str]], last: float) -> list[tuple[str, str, int]]:
+    """For each mark what is written beside it, whole and in short, and in which line: no text lies on another.
 
-    A text is at most half as wide as the chart and stands to the right of its mark, in the chart's right part to the
-    left; where all lines but the last are taken it is the mark's number alone, or nothing where there is no room.
+    A text stands to the right of its mark, in the chart's right part to the left. It is the whole one where that takes
+    no more than half the width of the chart, else the short one; where all lines but the last are taken it is the
+    mark's number alone, or nothing where there is no room.
     """
     ends: list[list[tuple[float, float]]] = [[] for _ in range(LANES)]
     placed = []
-    for number, (epoch, note) in enumerate(marks, 1):
+    for number, (epoch, note, few) in enumerate(marks, 1):
         place = _NARROW * epoch / max(last, epoch, 1e-9)
-        for text, lanes in ((f"{number}: {note}", range(LANES - 1)), (str(number), [LANES - 1])):
-            width = min(len(text) * _SIGN, _NARROW / 2) + 6
+        whole, short, alone = f"{number}: {note}", f"{number}: {few}", str(number)
+        short = short if len(short) * _SIGN <= _NARROW / 2 else alone
+        for text, little, lanes in ((whole, short, range(LANES - 1)), (alone, alone, [LANES - 1])):
+            width = max(min(len(text) * _SIGN, _NARROW / 2), len(little) * _SIGN) + 6
             begin, end = (place - width, place) if place > SWITCH * _NARROW else (place, place + width)
             lane = next((k for k in lanes if all(end <= a or begin >= b for a, b in ends[k])), None)
             if lane is not None:
                 ends[lane].append((begin, end))
-                placed.append((text, lane))
+                placed.append((text, little, lane))
                 break
         else:
-            placed.append(("", LANES - 1))
+            placed.append(("", "", LANES - 1))
     return placed
 
 
@@ -425,6 +437,7 @@ def _curve_spec(title: str, value_format: str, rising: bool) -> dict[str, Any]:
     live, own = f"datum.series === {names[0]!r}", "datum.part === 'own'"
     curve = f"({' || '.join(f'datum.series === {name!r}' for name in names[1:])})"
     right = f"scale('x', datum.epoch) > {SWITCH} * width"
+    fitting = f"length(datum.label) * {_SIGN} > width / 2 ? datum.short : datum.label"
     return {
         "height": 330,
         "encoding": encoding,
@@ -466,9 +479,8 @@ def _curve_spec(title: str, value_format: str, rising: bool) -> dict[str, Any]:
                     "align": {"expr": f"{right} ? 'right' : 'left'"},
                     "dx": {"expr": f"{right} ? -4 : 4"},
                     "dy": {"expr": f"{inwards} * (8 + 14 * datum.lane)"},
-                    "limit": {"expr": "width / 2"},
                 },
-                "encoding": {**mark, "text": {"field": "label"}, "tooltip": {"field": "note"}},
+                "encoding": {**mark, "text": {"value": {"expr": fitting}}, "tooltip": {"field": "note"}},
             },
             {
                 "transform": [{"filter": f"datum.series === {PARENT!r}"}],
@@ -480,6 +492,7 @@ def _curve_spec(title: str, value_format: str, rising: bool) -> dict[str, Any]:
 
 
 LOSS_CURVES = _curve_spec("Loss (cross-entropy)", ".2f", rising=False)
+CONTRASTIVE_LOSS_CURVES = _curve_spec("Loss (contrastive, NT-Xent)", ".2f", rising=False)
 ACCURACY_CURVES = _curve_spec("Accuracy", ".1%", rising=True)
 
 SCHEDULE_CURVE: dict[str, Any] = {
@@ -501,15 +514,19 @@ SCHEDULE_CURVE: dict[str, Any] = {
 }
 
 
-EACH_STEP, SMOOTHED = "each step", "smoothed"
+EACH_STEP, SMOOTHED, ROOM = "each step", "smoothed", "room"
+
+NAME_SHARE = 0.36
+"""Of the width of a narrow chart, what the name of a suggestion takes."""
 
 
 def range_curve(points: Sequence[Tried], found: Sequence[Suggestion]) -> pd.DataFrame:
     """The points of a range test and the rates suggested, as the rows of `RANGE_CURVE`.
 
     Returns:
-        Columns `learning rate`, `loss`, `what`: one of the two curves, or the name of a suggestion. Losses far above
-        the first ones are left out, beside which the fall would be flat.
+        Columns `learning rate`, `loss`, `what`: one of the two curves, or the name of a suggestion; `lane`, the line of
+        text of that name, the smaller its rate the higher, so that no mark crosses one. Losses far above the first ones
+        are left out, beside which the fall would be flat.
     """
     smoothed = [point.smoothed for point in points]
     lowest, first = min(smoothed), max(smoothed[: len(smoothed) // 10 + 1])
@@ -517,8 +534,15 @@ def range_curve(points: Sequence[Tried], found: Sequence[Suggestion]) -> pd.Data
     rows = [(point.learning_rate, point.loss, EACH_STEP) for point in points]
     rows += [(point.learning_rate, point.smoothed, SMOOTHED) for point in points]
     rows = [row for row in rows if row[1] <= highest]
-    rows += [(one.learning_rate, lowest, one.name) for one in found if one.learning_rate is not None]
-    return pd.DataFrame(rows, columns=["learning rate", "loss", "what"])
+    frame = pd.DataFrame(rows, columns=["learning rate", "loss", "what"]).assign(lane=0)
+    marks = sorted((one.learning_rate, lowest, one.name) for one in found if one.learning_rate is not None)
+    for lane, mark in enumerate(marks):
+        frame.loc[len(frame)] = [*mark, lane]
+    if marks:
+        # Room for the names, which stand to the right of their marks.
+        first, last = math.log10(points[0].learning_rate), math.log10(marks[-1][0])
+        frame.loc[len(frame)] = [10 ** (first + (last - first) / (1 - NAME_SHARE)), lowest, ROOM, 0]
+    return frame
 
 
 def _range_spec() -> dict[str, Any]:
@@ -539,16 +563,25 @@ def _range_spec() -> dict[str, Any]:
     curve = {"field": "what", "type": "nominal", "title": None}
     legend = {"orient": "bottom", "direction": "vertical", "symbolType": "stroke", "symbolStrokeWidth": 3}
     # Their names stand one below the other, as the rates are often close together.
-    names = [
-        {
-            "transform": [{"filter": {"field": "what", "equal": name}}],
-            "mark": {"type": "text", "align": "left", "baseline": "top", "dx": 4, "color": CLASS_COLOURS[5]},
-            "encoding": {"x": x, "y": {"value": 2 + 13 * place}, "text": {"field": "what"}},
-        }
-        for place, name in enumerate(marks)
-    ]
+    line = "15 * datum.lane"
+    names = {
+        "transform": [{"filter": {"field": "what", "oneOf": [*marks, ROOM]}}],
+        "mark": {
+            "type": "text",
+            "align": "left",
+            "baseline": "top",
+            "dx": 4,
+            "fontSize": 12,
+            "color": CLASS_COLOURS[5],
+        },
+        "encoding": {
+            "x": x,
+            "y": {"value": {"expr": line}},
+            "text": {"value": {"expr": f"datum.what === {ROOM!r} ? '' : datum.what"}},
+        },
+    }
     return {
-        "height": 240,
+        "height": 320,
         "layer": [
             {
                 "transform": [{"filter": {"field": "what", "oneOf": curves}}],
@@ -568,9 +601,15 @@ def _range_spec() -> dict[str, Any]:
             {
                 "transform": [{"filter": {"field": "what", "oneOf": marks}}],
                 "mark": {"type": "rule", "strokeDash": [3, 3], "color": CLASS_COLOURS[5]},
-                "encoding": {"x": x, "tooltip": tooltip[:2]},
+                "encoding": {
+                    "x": x,
+                    # From its name on, so that it crosses none above.
+                    "y": {"value": {"expr": line}},
+                    "y2": {"value": "height"},
+                    "tooltip": tooltip[:2],
+                },
             },
-            *names,
+            names,
         ],
     }
 

@@ -11,7 +11,7 @@ import pandas as pd
 from cifar_core.config import FIELDS, TrainConfig, label
 from cifar_core.events import End
 from cifar_core.runs import Run, RunError
-from pages.ui.charts import CLASS_COLOURS, MOST_POINTS, run_name, thinned
+from pages.ui.charts import CLASS_COLOURS, MOST_POINTS, indented, run_name, thinned
 
 UNREADABLE, UNKNOWN = "unreadable", "not known yet"
 
@@ -27,9 +27,9 @@ class Figure:
 
 FIGURES = {
     "Validation accuracy": Figure("Validation accuracy", "validation_accuracy", ".1%"),
-    "Validation loss": Figure("Validation loss (cross-entropy)", "validation_loss", ".3f"),
+    "Validation loss": Figure("Validation loss", "validation_loss", ".3f"),
     "Training accuracy": Figure("Training accuracy", "train_accuracy", ".1%"),
-    "Training loss": Figure("Training loss (cross-entropy)", "train_loss", ".3f"),
+    "Training loss": Figure("Training loss", "train_loss", ".3f"),
 }
 
 AXES = {"Epochs": "Epochs", "Images seen": "Images seen", "Training time": "Training time (s)"}
@@ -46,26 +46,27 @@ def settings_of(run: Run) -> TrainConfig | None:
         return None
 
 
-def run_rows(runs: Sequence[Run], tests: Mapping[str, tuple[float, str]]) -> pd.DataFrame:
+def run_rows(runs: Sequence[tuple[int, Run]], tests: Mapping[str, tuple[float, str]]) -> pd.DataFrame:
     """A row for each run, with numbers as numbers, so that a table sorts by them.
 
     Args:
+        runs: Each with its depth in the tree of forks, as `in_families` gives them.
         tests: By run id its accuracy on the test split, and in words of which weights.
     """
     rows = []
-    for run in runs:
+    for depth, run in runs:
         config, best, latest = settings_of(run), run.best, run.latest
         epochs = run.epochs
         last = epochs[-1] if epochs else None
         accuracy, weights = tests.get(run.id, (None, None))
         rows.append(
             {
-                "run": run_name(run),
+                "run": indented(depth, run),
+                "best": 100 * best.validation_accuracy if best else None,
+                "test": None if accuracy is None else 100 * accuracy,
                 "state": run.state if config else UNREADABLE,
                 "model": run.model,
-                "best": 100 * best.validation_accuracy if best else None,
                 "best_epoch": best.epoch if best else None,
-                "test": None if accuracy is None else 100 * accuracy,
                 "test_weights": weights,
                 "train_loss": last.train_loss if last else None,
                 "epochs": float(latest.epoch) if latest else 0.0,
@@ -153,7 +154,7 @@ def curve_chart(runs: Sequence[Run], figure: str, axis: str) -> dict[str, Any]:
     y = {
         "field": "value",
         "type": "quantitative",
-        "title": about.title,
+        "title": _title(about, runs),
         "axis": {"format": ".0%" if "accuracy" in about.column else "~g"},
         "scale": {"zero": False, "padding": 8},
     }
@@ -187,6 +188,15 @@ def curve_chart(runs: Sequence[Run], figure: str, axis: str) -> dict[str, Any]:
     }
 
 
+def _title(figure: Figure, runs: Sequence[Run]) -> str:
+    """What the axis says; a loss is that of what the runs were asked to learn."""
+    if not figure.column.endswith("loss"):
+        return figure.title
+    losses = {"simclr": "contrastive", "classify": "cross-entropy"}
+    named = {losses.get(config.objective, config.objective) for run in runs if (config := settings_of(run))}
+    return f"{figure.title} ({' and '.join(sorted(named)) or losses['classify']})"
+
+
 def settings_table(runs: Sequence[Run], every: bool) -> pd.DataFrame:
     """Settings and facts by run, as text; a row each, a column per run.
 
@@ -204,14 +214,16 @@ def settings_table(runs: Sequence[Run], every: bool) -> pd.DataFrame:
             said = dict.fromkeys(FIELDS, UNREADABLE)
         facts = {
             "Images": f"{start.data_name} ({start.data_fingerprint[:8]})" if start else UNKNOWN,
-            "Images to train on": f"{start.train_images:,}" if start else UNKNOWN,
-            "Images to validate on": f"{start.validation_images:,}" if start else UNKNOWN,
+            "Training images, used": f"{start.train_images:,}" if start else UNKNOWN,
+            "Validation images, used": f"{start.validation_images:,}" if start else UNKNOWN,
             "Parameters": f"{start.parameters:,}" if start else UNKNOWN,
             "Computed on": start.device if start else UNKNOWN,
             "Number format": start.precision if start else UNKNOWN,
             "torch": start.versions.get("torch", UNKNOWN) if start else UNKNOWN,
         }
-        columns[run_name(run)] = {**{label(name): value for name, value in said.items()}, **facts}
+        # How many were asked for, and below how many it came to.
+        titles = {name: label(name) for name in FIELDS} | {"train_images": "Training images, asked for"}
+        columns[run_name(run)] = {**{titles[name]: value for name, value in said.items()}, **facts}
     table = pd.DataFrame(columns)
     table.index.name = "setting"
     # What is not known of a run is no difference from the others.

@@ -122,12 +122,19 @@ def _layers(run: Run, start: Start, looks: Sequence[Inspected]) -> None:
         st.caption("The outermost bins hold what lies farther than four deviations from the mean.")
     if looks[-1].dead:
         frame = drawn.dead_lines(looks)
-        st.vega_lite_chart(
-            frame,
-            drawn.lines_spec(drawn.line_names(frame), "Dead units", ".0%"),
-            key=f"dead-{run.id}",
-            alt="Share of dead units of each layer by epoch",
-        )
+        if any(row["dead"] for look in looks for row in look.dead):
+            st.vega_lite_chart(
+                frame,
+                drawn.lines_spec(drawn.line_names(frame), "Dead units", ".0%"),
+                key=f"dead-{run.id}",
+                alt="Share of dead units of each layer by epoch",
+            )
+        else:
+            uses, epochs = len(looks[-1].dead), len(looks)
+            st.markdown(
+                f":material/check: **No dead units:** 0 % in each of {uses} layer{'s' if uses != 1 else ''} with an "
+                f"activation, after {'each of ' if epochs > 1 else ''}{epochs} epoch{'s' if epochs != 1 else ''}."
+            )
         rules = " or ".join(sorted({row["rule"] for row in looks[-1].dead}))
         st.caption(
             f"Share of the channels or outputs of an activation that are {rules} for every one of some 250 validation "

@@ -129,8 +129,8 @@ def family(run: Run) -> None:
         hide_index=True,
         placeholder="–",
         column_config={
-            "Run": st.column_config.TextColumn(pinned=True, width=250),
-            "Best validation accuracy": st.column_config.NumberColumn("Best", format="percent", width=70),
+            "Run": st.column_config.TextColumn(pinned=True, width=ui.NAME_WIDTH),
+            "Best validation accuracy": st.column_config.NumberColumn("Best", format="percent", width=ui.BEST_WIDTH),
             "Differs from its parent in": st.column_config.TextColumn(width=250),
         },
         on_select="rerun",
@@ -138,7 +138,11 @@ def family(run: Run) -> None:
         key=f"family-{run.id}-{len(members)}",
         alt="This run's ancestors and forks, with what each was begun with and its best accuracy",
     ).selection.rows
-    st.caption("Forks stand below their parents. Choose a row to open that run.")
+    mine = differences(run)
+    st.caption(
+        "Forks stand below their parents. Choose a row to open that run."
+        + (ui.plain(f" This one differs from its parent in {mine}.") if mine else "")
+    )
     if chosen and members[chosen[0]][1].id != run.id:
         st.query_params["run"] = members[chosen[0]][1].id
         st.rerun()
@@ -175,8 +179,10 @@ def place_in_line(run: Run) -> None:
         return
     line = queues.queue(run.path.parent, device)
     place = line.index(run) if run in line else 0
+    first = queues.holder(run.path.parent, device)
+    used = f"which {ui.plain(charts.run_name(first))} uses" if first else "which another run uses"
     st.info(
-        f"{ordinal(place + 1)} of {len(line)} in line for {device.upper()}, which another run uses. "
+        f"{ordinal(place + 1)} of {len(line)} in line for {device.upper()}, {used}. "
         f"It {'begins when that is free' if place == 0 else 'waits for those before it too'}.",
         icon=":material/hourglass_empty:",
     )

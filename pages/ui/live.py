@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -60,7 +61,7 @@ def _watch(path: str, was_alive: bool, had_started: bool, tick: float) -> None:
     _figures(run, settings)
     if run.alive:
         _steering(run, settings)
-    _curves(run)
+    _curves(run, settings.objective)
     if settings.objective == "simclr":
         st.caption(
             "This run learns without labels (SimCLR). Its loss is that of recognising two augmented views of one image "
@@ -191,8 +192,8 @@ def _say_how_it_stands(run: Run) -> None:
     elif state == "waiting":
         keeping.place_in_line(run)
     elif state == "starting":
-        reading = next((event for event in reversed(run.events()) if isinstance(event, TaskProgress)), None)
-        if reading and reading.done < reading.total:
+        reading = next((event for event in reversed(run.events()) if isinstance(event, Boot | TaskProgress)), None)
+        if isinstance(reading, TaskProgress) and reading.done < reading.total:
             st.progress(
                 reading.done / max(reading.total, 1), text=f"{reading.what}: {reading.done:,} of {reading.total:,}"
             )
@@ -236,9 +237,16 @@ def _figures(run: Run, settings: TrainConfig) -> None:
             + (f" ({best.epoch})" if best else "")
             + (", by a linear classifier fitted to the features." if settings.objective == "simclr" else "."),
         )
-        st.metric("Images per second", f"{latest.images_per_second:,.0f}", help="Training images, validation excluded.")
-        st.metric("Time left", left, help="At the present pace, validation included.")
-        st.metric("Learning rate", f"{latest.learning_rate:.3g}", help="In force at the last step.")
+        # What is over must not look as if it went on.
+        pace, rate = ("", "") if run.alive else (", at the end", ", last step")
+        st.metric(
+            f"Images per second{pace}",
+            f"{latest.images_per_second:,.0f}",
+            help=f"Training images, validation excluded; of epoch {math.ceil(latest.epoch)}.",
+        )
+        if run.alive:
+            st.metric("Time left", left, help="At the present pace, validation included.")
+        st.metric(f"Learning rate{rate}", f"{latest.learning_rate:.3g}", help=f"In force at step {latest.step:,}.")
 
 
 def _longer(run: Run, settings: TrainConfig) -> None:
@@ -288,14 +296,15 @@ def _answer(run: Run) -> Changed | Refused | None:
     return words[-1] if asked is not None and len(words) > asked else None
 
 
-def _curves(run: Run) -> None:
+def _curves(run: Run, objective: str) -> None:
     history = run.history()
     if not history:
         return
     marks = _marks(run)
-    for figure, spec in (("loss", charts.LOSS_CURVES), ("accuracy", charts.ACCURACY_CURVES)):
+    loss = charts.CONTRASTIVE_LOSS_CURVES if objective == "simclr" else charts.LOSS_CURVES
+    for figure, spec in (("loss", loss), ("accuracy", charts.ACCURACY_CURVES)):
         st.vega_lite_chart(
-            charts.learning_curves(history, figure, [(epoch, what) for epoch, _, what in marks]),
+            charts.learning_curves(history, figure, [(epoch, what, few) for epoch, _, what, few in marks]),
             spec,
             key=f"{figure}-{run.id}",
             # Not for its answer: Streamlit resets a zoom that is no selection whenever the data change.
@@ -305,7 +314,7 @@ def _curves(run: Run) -> None:
             + (f", with {len(marks)} marks, which are listed below" if marks else ""),
         )
     if marks:
-        lines = [f"{number}. {ui.plain(f'{when}: {what}')}" for number, (_, when, what) in enumerate(marks, 1)]
+        lines = [f"{number}. {ui.plain(f'{when}: {what}')}" for number, (_, when, what, _) in enumerate(marks, 1)]
         st.markdown("**Marks on the curves**\n" + "\n".join(lines))
     st.caption(
         "Training values are measured on augmented images while the weights change; the mean of an epoch is drawn at "
@@ -314,9 +323,18 @@ def _curves(run: Run) -> None:
     )
 
 
-def _marks(run: Run) -> list[tuple[float, str, str]]:
-    """What is marked on the curves: at which epoch, when in words, and what happened."""
-    marks = [(change.epoch, f"Epoch {change.epoch:.2f}, step {change.step:,}", _told(change)) for change in run.changes]
+def _marks(run: Run) -> list[tuple[float, str, str, str]]:
+    """What is marked on the curves: at which epoch, when in words, what happened, and that in two words."""
+    marks = [
+        (
+            change.epoch,
+            f"Epoch {change.epoch:.2f}, step {change.step:,}",
+            _told(change),
+            f"{len(change.values)} settings" if len(change.values) > 1 else label(next(iter(change.values))),
+        )
+        for change in run.changes
+        if change.values
+    ]
     if run.parent:
         name, checkpoint = run.parent
         # Short, as it stands on the curve; the family below tells more.
@@ -324,7 +342,7 @@ def _marks(run: Run) -> list[tuple[float, str, str]]:
         parent = parent or name.split("-", 2)[-1]
         begun = max((row["epoch"] for row in run.history() if row["inherited"]), default=0.0)
         weights = ui.checkpoint_label(checkpoint, 0).lower()
-        marks.insert(0, (begun, f"Epoch {begun:g}", f"Forked from {parent}, {weights}"))
+        marks.insert(0, (begun, f"Epoch {begun:g}", f"Forked from {parent}, {weights}", "forked"))
     return marks
 
 

@@ -1,0 +1,33 @@
+"""The colours of the theme can be read: Web Content Accessibility Guidelines 2.2, 1.4.3."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+
+from tests.conftest import ROOT
+
+GROUND = {"light": "#ffffff"}
+"""Streamlit's own, where the theme names none."""
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of an sRGB colour as `#rrggbb`, in [0, 1]."""
+    shares = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    """In [1, 21]."""
+    dark, bright = sorted((luminance(one), luminance(other)))
+    return (bright + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("base", ["light", "dark"])
+def test_the_primary_colour_is_readable_as_text_and_below_white_text(base: str) -> None:
+    theme = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())["theme"][base]
+    primary, ground = theme["primaryColor"], theme.get("backgroundColor", GROUND.get(base, ""))
+    assert contrast(primary, ground) >= 4.5, "values of sliders"
+    assert contrast(primary, "#ffffff") >= 4.5, "main buttons"
