@@ -3,7 +3,8 @@
 Times of training alone, as shares of the time T that a tutorial's own loop (`benchmarks/tutorial.py`) takes for its 15
 epochs in the same run of this script. Ours trains on all training images, from scratch, and is judged by its accuracy
 on the test split, each image seen once as it is. Then the epoch's images per second beside those of the bare forward,
-backward and optimiser step on a batch that is already there, and where the time of a step goes.
+backward and optimiser step on a batch that is already there, what the look at the network after each epoch costs, and
+where the time of a step goes.
 """
 
 from __future__ import annotations
@@ -102,6 +103,26 @@ def bare_speed(config: TrainConfig, data: DataSet, compute: Compute, steps: int)
     return steps * config.batch_size / (time.perf_counter() - began)
 
 
+def looking_share(
+    config: TrainConfig, data: DataSet, compute: Compute, steps: int, looks: int = 5
+) -> tuple[float, float]:
+    """Seconds of the look at the network after an epoch (median), and their share of an epoch's training."""
+    run = training(config, data, compute)
+    epoch = len(run.images.train_labels) / epoch_speed(config, data, compute, steps)
+    # Gradients as the last step leaves them; of how many images makes no difference to a look.
+    batch = run.images.train_images[:2].float().contiguous(memory_format=compute.memory_format)
+    with compute.autocast():
+        logits = run.model(batch)
+    F.cross_entropy(logits.float(), run.images.train_labels[:2]).backward()
+    times = []
+    for _ in range(looks):
+        began = time.perf_counter()
+        run.inspected(run.images.validation_labels)
+        times.append(time.perf_counter() - began)
+    seconds = statistics.median(times)
+    return seconds, seconds / epoch
+
+
 def profile(config: TrainConfig, data: DataSet, compute: Compute, rows: int = 12) -> str:
     """The costliest operations of some steps of an epoch."""
     run = training(config, data, compute)
@@ -183,6 +204,10 @@ def main() -> None:
         ratio, bare = statistics.median(r for r, _ in ratios), statistics.median(b for _, b in ratios)
         spread = f"from {min(ratios)[0]:.3f} to {max(ratios)[0]:.3f}"
         print(f"{name}: median {ratio:.3f} ({spread}, 5 pairs), bare {bare:,.0f} images/s", flush=True)
+    print("\nThe look at the network after each epoch: its median time, and its share of an epoch (target: 1 %)")
+    for name, steps in (("quick", 20), ("resnet9", 5)):
+        seconds, share = looking_share(TrainConfig.from_values({**RECIPES[name].settings}), data, compute, steps)
+        print(f"{name}: {seconds:.3f} s, {share:.2%}", flush=True)
     for name in ("quick", "good"):
         print(f"\nWhere the time of {name} goes")
         print(profile(TrainConfig.from_values({**RECIPES[name].settings}), data, compute))

@@ -524,7 +524,7 @@ class Training:
         self._validation_seconds = time.perf_counter() - began - away
         self.validation_logits = said
         # Before what the epoch comes to, so that a worker that dies in between repeats both.
-        yield self._inspected(predictions)
+        yield self.inspected(predictions)
         self.validation_losses.append(validation_loss)
         best = validation_accuracy > self.best_accuracy
         self.best_accuracy = max(self.best_accuracy, validation_accuracy)
@@ -584,7 +584,7 @@ class Training:
         projected = self.judged.project(ready.contiguous(memory_format=self.compute.memory_format))
         return nt_xent(projected, config.temperature)[0]
 
-    def _inspected(self, predictions: Tensor) -> Inspected:
+    def inspected(self, predictions: Tensor) -> Inspected:
         """A look at the network that has just been validated, and at the last step's gradients if they are there."""
         images, labels = self.images, self.images.validation_labels.cpu()
         shown = watching.sample_positions(labels)

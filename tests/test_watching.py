@@ -52,7 +52,7 @@ def test_a_training_that_is_looked_at_is_the_same_bit_for_bit(
     settings = {"model": model, "width": 0.125, "epochs": 2, "dropout": 0.3, "crop_padding": 2, "cutmix": 1.0}
     watched = begin(tiny, data, **settings)
     assert len(looks_of(watched.events())) == 2
-    monkeypatch.setattr(Training, "_inspected", lambda self, predictions: None)
+    monkeypatch.setattr(Training, "inspected", lambda self, predictions: None)
     unwatched = begin(tiny, data, **settings)
     assert not looks_of(unwatched.events())
     one, other = watched.state()[0], unwatched.state()[0]
@@ -64,7 +64,7 @@ def test_no_random_number_is_drawn_and_no_hook_stays(tiny: Tiny, data: DataSet) 
     watched = begin(tiny, data)
     list(watched.events())
     before = torch.get_rng_state()
-    watched._inspected(watched.images.validation_labels)
+    watched.inspected(watched.images.validation_labels)
     assert torch.equal(torch.get_rng_state(), before)
     assert not any(module._forward_hooks for module in watched.model.modules())
 
