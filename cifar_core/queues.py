@@ -87,7 +87,7 @@ def holder(root: Path, device: str) -> Run | None:
     """The run that computes on a device now; None where nobody does, or it did not say so."""
     folder = device_folder(root, device)
     name = read_json(folder.path / "holder.json") if folder.alive else None
-    return next((run for run in list_runs(root) if run.id == name), None)
+    return next((run for run in own_runs(root) if run.id == name), None)
 
 
 def take(run: Run, folder: Path) -> None:
