@@ -139,6 +139,25 @@ def test_it_is_repeated_on_the_images_that_are_here(
         job.repeat(built_in, runs_root, cache)
 
 
+def test_the_command_line_knows_it_by_its_name(
+    built_in: Run, runs_root: Path, empty_cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from cifar_core.__main__ import main
+    from pages.ui import examples
+
+    def said(*words: object) -> dict[str, Any]:
+        assert main([*map(str, words), "--runs", str(runs_root), "--cache", str(empty_cache), "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    assert [run["run"] for run in said("runs")["runs"]] == ["reference"]
+    (result,) = built_in.path.glob("tasks/evaluate-*/evaluation.npz")
+    assert said("evaluate", "reference")["accuracy"] == Evaluation.load(result).accuracy
+    (tmp_path / "ship.png").write_bytes(examples.content("Ship"))
+    assert said("predict", built_in.path, tmp_path / "ship.png")["run"] == "reference"
+    assert main(["runs", "delete", "reference", "--yes", "--runs", str(runs_root)]) == 1
+    assert "comes with the program and can only be read" in capsys.readouterr().err
+
+
 # What is in the box --------------------------------------------------------------------------------------------------
 
 
@@ -278,6 +297,12 @@ def test_without_images_explain_asks_for_a_photo_and_answers_at_once(
     assert "Run reference" in texts(app)
     app = dashboard("pages/explain.py", source="Test image")
     assert "The pictures are not here" in texts(app)
+
+
+def test_a_photo_may_come_from_the_camera(built_in: Run, dashboard: Open) -> None:
+    app = dashboard("pages/explain.py", source="Camera")
+    assert app.get("camera_input")
+    assert "Remove photo" not in [button.label for button in app.button]
 
 
 def test_a_picture_that_is_taken_replaces_the_one_before(built_in: Run, dashboard: Open, tmp_path: Path) -> None:
