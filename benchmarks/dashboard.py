@@ -1,7 +1,8 @@
 """How quick the dashboard is: `make bench [DATA=path]`.
 
 Prints medians of repeated trials in a headless Chromium: the first page after a start, a warm page switch, a photo to
-its heat map, and the training's images per second with nobody watching against with the Train page open, in turns.
+its heat map, a step of the epoch slider, and the training's images per second with nobody watching against with the
+Train page open, in turns.
 """
 
 from __future__ import annotations
@@ -130,6 +131,29 @@ def first_photos(chrome: Browser, trials: int, home: Path) -> None:
     report("photo to heat map of the reference, warm", warm, target="at most 0.3 s")
 
 
+STEPS = """async (machine) => {
+  const slider = machine.querySelector("input[type=range]"), times = []
+  for (let i = 0; i < 40; i++) {
+    slider.value = i % (Number(slider.max) + 1)
+    const began = performance.now()
+    slider.dispatchEvent(new Event("input", { bubbles: true }))
+    // After the next frame is drawn.
+    await new Promise((done) => requestAnimationFrame(() => setTimeout(done)))
+    times.push((performance.now() - began) / 1000)
+  }
+  return times
+}"""
+
+
+def epoch_steps(page: Page, url: str, run: str) -> list[float]:
+    """From a move of the epoch slider to everything being drawn at that epoch, in seconds."""
+    open_page(page, f"{url}/evaluate?run={run}&images=Validation&view=Epoch+by+epoch", "Evaluate")
+    machine = page.locator(".machine")
+    machine.locator("input[type=range]").wait_for()
+    settle(page)
+    return list(machine.evaluate(STEPS))
+
+
 def watching(chrome: Browser, words: list[str], train: list[str], info: dict[str, Any], home: Path) -> None:
     """What it costs the training that somebody watches, in turns with nobody watching."""
     server = serve(words, home / "log")
@@ -209,6 +233,8 @@ def main() -> None:
         photos = [photo(home / "cache", str(info["id"]), index) for index in range(2 * options.trials)]
         upload(page, photos[0])
         report("photo to heat map, warm", [upload(page, content) for content in photos[1:]])
+
+        report("step of the epoch slider", epoch_steps(page, server.url, run.name), target="at most 0.15 s")
 
         server.stop()
         watching(chrome, words, train, info, home)

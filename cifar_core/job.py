@@ -1063,15 +1063,33 @@ def _logits(folder: WorkFolder, cache: Path, run: str, split: str, data: str) ->
                 continue  # Of a training that goes on, some come and go.
             result = evaluation_task(which, checkpoint, info)[0].path / "evaluation.npz"
             about = _subject(run, checkpoint, data, cache, split)
-            said: list[NDArray[np.float32]] = []
+            said = _answered(result) if split == "test" else []
             count = len(about.indices)
-            yield from _predicted(about, said, place * count, len(wanted) * count)
+            if said:
+                yield (place + 1) * count, len(wanted) * count, "Reading evaluations"
+            else:
+                yield from _predicted(about, said, place * count, len(wanted) * count)
             _keep_said(which, about, said[0])
             # The same weights, unless a training has replaced them meanwhile.
-            if split == "test" and result == evaluation_task(which, checkpoint, info)[0].path / "evaluation.npz":
+            if (
+                split == "test"
+                and not result.exists()
+                and result == evaluation_task(which, checkpoint, info)[0].path / "evaluation.npz"
+            ):
                 _evaluation(about, said[0]).save(result)
 
     yield from _timed(steps())
+
+
+def _answered(result: Path) -> list[NDArray[np.float32]]:
+    """What a stored evaluation says, as logits; nothing where there is none that can be read."""
+    import numpy as np
+
+    from cifar_core.evaluation import Evaluation, EvaluationError
+
+    with suppress(OSError, EvaluationError):
+        return [np.log(np.maximum(Evaluation.load(result).probabilities, np.finfo(np.float32).tiny))]
+    return []
 
 
 def _views(folder: WorkFolder, cache: Path, run: str, checkpoint: str, data: str) -> Iterator[TaskProgress]:

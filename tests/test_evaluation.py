@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from sklearn import metrics
 
-from cifar_core.evaluation import Evaluation, EvaluationError
+from cifar_core.evaluation import Evaluation, EvaluationError, clustered
 
 
 def drawn(count: int = 500, classes: int = 7, *, seed: int = 0, absent: tuple[int, ...] = ()) -> Evaluation:
@@ -347,3 +347,48 @@ def test_reading_an_evaluation_needs_neither_torch_nor_scikit_learn():
     program = "import sys, cifar_core.evaluation; print({'torch', 'sklearn'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_weighted_averages_are_those_of_scikit_learn(evaluation):
+    precision, recall, f1, _ = metrics.precision_recall_fscore_support(
+        evaluation.labels, evaluation.predictions, average="weighted", zero_division=0
+    )
+    assert evaluation.weighted() == pytest.approx({"precision": precision, "recall": recall, "f1": f1})
+
+
+def test_bootstrap_intervals_are_those_of_drawing_images():
+    """The multinomial cells of a sample say the same as images drawn one by one and judged by scikit-learn."""
+    evaluation = drawn(300, 4)
+    bounds = evaluation.bootstrap(4000)
+    random, count = np.random.default_rng(1), len(evaluation)
+    figures = {"accuracy": [], "macro f1": [], "weighted precision": []}
+    for _ in range(400):
+        chosen = random.integers(0, count, count)
+        labels, said = evaluation.labels[chosen], evaluation.predictions[chosen]
+        figures["accuracy"].append((labels == said).mean())
+        figures["macro f1"].append(metrics.f1_score(labels, said, average="macro", zero_division=0))
+        figures["weighted precision"].append(metrics.precision_score(labels, said, average="weighted", zero_division=0))
+    for name, values in figures.items():
+        spread = np.std(values)
+        assert bounds.loc[name].tolist() == pytest.approx(np.quantile(values, [0.025, 0.975]).tolist(), abs=spread / 2)
+    assert bounds.equals(evaluation.bootstrap(4000)), "the same each time"
+    assert set(bounds.index) == {"accuracy"} | {f"{k} {n}" for k in ("macro", "weighted") for n in evaluation.macro()}
+
+
+def test_margins_are_the_lead_of_the_own_class(evaluation):
+    for place in range(min(20, len(evaluation))):
+        others = np.delete(evaluation.probabilities[place], evaluation.labels[place])
+        own = evaluation.probabilities[place, evaluation.labels[place]]
+        assert evaluation.margins[place] == pytest.approx(own - others.max())
+    assert (evaluation.margins[~evaluation.correct] <= 0).all()
+
+
+def test_classes_that_are_mistaken_for_each_other_stand_together():
+    confusion = np.diag(np.full(6, 50))
+    for one, other in ((0, 3), (3, 5), (0, 5), (1, 2), (2, 4), (1, 4)):
+        confusion[one, other] = confusion[other, one] = 10
+    order = clustered(confusion).tolist()
+    assert sorted(order) == list(range(6))
+    assert {frozenset(order[:3]), frozenset(order[3:])} == {frozenset({0, 3, 5}), frozenset({1, 2, 4})}
+    assert 0 in order[:3], "the first class is in the first half"
+    assert sorted(clustered(np.diag(np.full(4, 9))).tolist()) == [0, 1, 2, 3]

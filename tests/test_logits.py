@@ -213,6 +213,24 @@ def test_kept_weights_look_at_the_test_images_once(tiny: Tiny, make_run: Callabl
     assert not [event for event in do(folder, task, tiny) if event.kind == "task"], "nothing is left to be done"
 
 
+def test_what_was_evaluated_is_not_predicted_again(
+    tiny: Tiny, make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(epochs=2, keep_every=1)
+    for checkpoint in job.unseen_checkpoints(run, "test").values():
+        do(*job.evaluation_task(run, checkpoint, tiny.info), tiny)
+    before = logits.read(run.logits("test")).at(2).probabilities
+    run.free(logits=True)
+    assert sorted(job.unseen_checkpoints(run, "test")) == [1, 2]
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("predicted again")
+
+    monkeypatch.setattr("cifar_core.networks.Network.logits", refuse)
+    do(*job.logits_task(run, "test", tiny.info), tiny)
+    assert logits.read(run.logits("test")).at(2).probabilities == pytest.approx(before, abs=4e-3)
+
+
 def test_an_evaluation_is_an_epoch_of_the_test_images(tiny: Tiny, trained_run: Run) -> None:
     folder, task = job.evaluation_task(trained_run, "last", tiny.info)
     do(folder, task, tiny)

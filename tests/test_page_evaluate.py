@@ -12,8 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cifar_core import job
+from cifar_core import job, logits
+from cifar_core.calibration import fitted_temperature, reliability
+from cifar_core.curves import one_against_rest
 from cifar_core.evaluation import Evaluation
+from cifar_core.invariance import VIEWS
 from cifar_core.runs import Run, create_run, write_whole
 from pages.ui import matrix
 from tests.conftest import progress_event, tiny_config, work
@@ -306,7 +309,7 @@ def test_numbers_stand_out_from_their_cells(count: int, theme: str) -> None:
     random = np.random.default_rng(0)
     probabilities = random.dirichlet(np.full(count, 0.3), 600).astype(np.float32)
     classes = tuple(f"a rather long name of class {k}" for k in range(count))
-    frame = matrix.cells(Evaluation(random.integers(0, count, 600), probabilities, classes), False, theme)
+    frame = matrix.cells(Evaluation(random.integers(0, count, 600), probabilities, classes), "Images", theme)
     assert len(frame) == count**2
     for row in frame[frame["images"] > 0].itertuples():
         bright, dim = sorted((matrix.luminance(row.fill), matrix.luminance(row.ink)), reverse=True)
@@ -365,3 +368,140 @@ def test_a_run_on_some_classes_is_shown_on_their_images_alone(
         assert not app.error
     said = " ".join(element.value for element in app.markdown).replace("\\", "")
     assert "of 40 of Images in shapes (circle, stripes)" in said
+
+
+# Validation images, epochs, curves, biographies, flips ----------------------------------------------------------------
+
+
+def test_the_validation_images_are_looked_at_at_any_kept_epoch(
+    evaluated_run: Run, dashboard: Callable[..., Any]
+) -> None:
+    there = logits.read(evaluated_run.logits("validation"))
+    for epoch in (1, 2):
+        app = dashboard(PAGE, run=evaluated_run.id, images="Validation", epoch=str(epoch))
+        assert app.selectbox(key="epoch").value == epoch
+        shown = {metric.label: metric.value for metric in app.metric}
+        assert shown["Accuracy"] == f"{there.at(epoch).accuracy:.1%}"
+        assert f"after epoch {epoch}; Images in shapes, validation split, all 18 images of 3 classes" in captions(app)
+
+
+def test_a_difference_is_told_from_another_epoch(evaluated_run: Run, dashboard: Callable[..., Any]) -> None:
+    there = logits.read(evaluated_run.logits("validation"))
+    app = dashboard(PAGE, run=evaluated_run.id, images="Validation", epoch="2")
+    app.selectbox(key="versus").set_value("this run, epoch 1").run()
+    assert not app.exception
+    change = there.at(2).confusion() - there.at(1).confusion()
+    names = there.images.classes
+    for i, true in enumerate(names):
+        for j, predicted in enumerate(names):
+            text = f"{change[i, j]:+d}".replace("-", "−") if change[i, j] else ""
+            assert cells_shown(app)[true, predicted]["text"] == text
+    assert "points from" in captions(app)
+
+
+def test_errors_only_leave_the_diagonal_empty(
+    evaluated_run: Run, answers: Evaluation, dashboard: Callable[..., Any]
+) -> None:
+    shown = cells_shown(dashboard(PAGE, run=evaluated_run.id, errors="true", clustered="true"))
+    assert all(row["text"] == "" for (true, predicted), row in shown.items() if true == predicted)
+    assert sum(row["images"] for row in shown.values()) == (~answers.correct).sum()
+
+
+@pytest.mark.parametrize("numbers", matrix.NUMBERS)
+def test_shares_add_up_to_their_whole(numbers: str) -> None:
+    confusion = np.array([[4, 1, 0], [2, 0, 0], [1, 1, 1]])
+    found = matrix.shares(confusion, numbers)
+    axis = {"Percent of the true class": 1, "Percent of the predicted class": 0, "Percent of all images": None}
+    if numbers == "Images":
+        assert (found == confusion).all()
+    else:
+        assert found.sum(axis=axis[numbers]) == pytest.approx(1)
+
+
+def story_of(app: Any) -> dict[str, Any]:
+    return json.loads(json.loads(app.get("bidi_component")[0].proto.json)["story"])
+
+
+def test_the_time_machine_holds_every_epoch_and_computes_none(
+    evaluated_run: Run, tiny: Any, dashboard: Callable[..., Any]
+) -> None:
+    app = dashboard(PAGE, run=evaluated_run.id, images="Validation", view="Epoch by epoch")
+    story, there = story_of(app), logits.read(evaluated_run.logits("validation"))
+    assert story["epochs"] == [1, 2]
+    for place, epoch in enumerate((1, 2)):
+        alone = there.at(epoch)
+        assert story["confusion"][place] == alone.confusion().tolist()
+        assert story["accuracy"][place] == pytest.approx(alone.accuracy, abs=1e-5)
+        report = alone.report()
+        expected = report[["precision", "recall", "f1"]].to_numpy()
+        assert np.array(story["report"][place]) == pytest.approx(expected, abs=1e-4)
+        worst = alone.mistakes(12)
+        told = [entry for entry in story["worst"][place] if entry[0] >= 0]
+        assert [story["numbers"][entry[0]] for entry in told] == there.images.indices[worst["index"]].tolist()
+    assert story["sprite"].startswith("data:image/jpeg;base64,")
+    assert "2 of 2 epochs are kept" in captions(app)
+    assert "of the 50 MB that keep_logits allows" in captions(app)
+
+
+def test_weights_that_have_not_predicted_yet_can_be_let_to(
+    evaluated_run: Run, started: list[dict[str, Any]], dashboard: Callable[..., Any]
+) -> None:
+    app = dashboard(PAGE, run=evaluated_run.id, view="Epoch by epoch")
+    assert not started
+    next(button for button in app.button if "predict the test images" in button.label).click().run()
+    assert (started[0]["task"], started[0]["split"]) == ("logits", "test")
+
+
+def test_curves_and_calibration_say_what_the_core_says(
+    evaluated_run: Run, answers: Evaluation, dashboard: Callable[..., Any]
+) -> None:
+    app = dashboard(PAGE, run=evaluated_run.id, view="Curves and calibration", curve_class="square", threshold="0.4")
+    assert not app.exception
+    curve = one_against_rest(answers, answers.classes.index("square"))
+    taken = answers.probabilities[:, 1] >= 0.4
+    assert f"At 0.40, {taken.sum()} images are taken for square" in captions(app)
+    assert f"square {curve.auc:.4f}" in captions(app)
+    error = reliability(answers.confidences, answers.correct).ece
+    assert f"(ECE) **{error:.2%}**" in captions(app)
+    there = logits.read(evaluated_run.logits("validation"))
+    assert f"temperature **{fitted_temperature(there.values[1], there.images.labels):.3f}**" in captions(app)
+    assert "fitted on 18 validation images of the same epoch" in captions(app)
+
+
+def test_biographies_show_the_images_of_a_group(evaluated_run: Run, dashboard: Callable[..., Any]) -> None:
+    app = dashboard(PAGE, run=evaluated_run.id, images="Validation", view="Image by image", group="Never learned")
+    assert not app.exception
+    there = logits.read(evaluated_run.logits("validation"))
+    never = np.flatnonzero(~there.correct.any(axis=0))
+    assert {metric.label: metric.value for metric in app.metric}["Never learned"] == str(len(never))
+    if len(never):
+        assert galleries(app)[0].count("<img") == min(len(never), 24)
+
+
+def test_flips_and_shifts_are_looked_at_when_asked_and_told_with_what_they_help(
+    evaluated_run: Run, tiny: Any, dashboard: Callable[..., Any]
+) -> None:
+    app = dashboard(PAGE, run=evaluated_run.id, view="Flips and shifts")
+    assert [button.label for button in app.button if "flips" in button.label] == ["Look at flips and shifts"]
+    folder, task = job.views_task(evaluated_run, "best", tiny.info)
+    write_whole(folder.path / "task.json", json.dumps(task).encode())
+    with folder.held():
+        assert list(job.execute_task(folder, tiny.cache))
+    app = dashboard(PAGE, run=evaluated_run.id, view="Flips and shifts")
+    assert not app.exception
+    table = app.dataframe[0].value
+    assert len(table) == len(VIEWS) + 2
+    plain = table["accuracy"].iloc[0]
+    assert table["accuracy"].tolist() == pytest.approx((plain + (table["helps"] - table["hurts"]) / 0.6).tolist())
+
+
+def test_what_is_kept_is_shown_without_the_images(
+    evaluated_run: Run, cache: Path, dashboard: Callable[..., Any]
+) -> None:
+    shutil.rmtree(cache)
+    for view in ("Overview", "Epoch by epoch", "Image by image", "Curves and calibration", "Flips and shifts"):
+        app = dashboard(PAGE, run=evaluated_run.id, images="Validation", view=view)
+        assert not app.exception
+        assert "are not here" in app.warning[0].value
+        assert not app.error
+    assert "validation split" in captions(dashboard(PAGE, run=evaluated_run.id, images="Validation"))

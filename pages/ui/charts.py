@@ -143,6 +143,29 @@ def gallery(images: Any, captions: Sequence[str], alts: Sequence[str], size: int
     return f'<div style="display:grid;grid-template-columns:{columns};gap:10px;justify-items:start">{cells}</div>'
 
 
+def heat_rows(images: Any, predicted: Any, true: Any, captions: Sequence[str], alts: Sequence[str]) -> str:
+    """Images, each with its heat maps for two classes on its right, as HTML.
+
+    Args:
+        images: (B, 3, H, W) uint8.
+        predicted: (B, 3, h, w) uint8, the heat for the predicted class drawn over the image.
+        true: Likewise, for the true class.
+    """
+    rows = []
+    for *three, caption, alt in zip(images, predicted, true, captions, alts, strict=True):
+        said = (alt, f"Evidence for the predicted class. {alt}", f"Evidence for the true class. {alt}")
+        pictures = "".join(
+            f'<img src="{png_uri(image)}" alt="{html.escape(text, quote=True)}" width="84" height="84" '
+            'style="image-rendering:pixelated;border-radius:4px">'
+            for image, text in zip(three, said, strict=True)
+        )
+        rows.append(
+            f'<figure style="margin:0"><div style="display:flex;gap:4px">{pictures}</div>'
+            f'<figcaption style="font-size:0.75rem;line-height:1.3">{html.escape(caption)}</figcaption></figure>'
+        )
+    return f'<div style="display:flex;flex-wrap:wrap;gap:12px">{"".join(rows)}</div>'
+
+
 def sample_rows(rows: Sequence[tuple[Any, Sequence[str], Sequence[str]]], size: int) -> str:
     """Galleries one below the other with a line between; each row is images, captions and alternative texts."""
     between = "border-top:1px solid rgba(128,128,128,0.3);padding-top:10px;margin-top:10px"

@@ -17,15 +17,20 @@ import streamlit as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from cifar_core import logits as kept_logits
 from cifar_core import runs
+from cifar_core.biography import biographies
 from cifar_core.datasets import DataInfo, DataSet, Split, find_cached, open_cached
 from cifar_core.evaluation import Evaluation, EvaluationError
+from cifar_core.invariance import Views
+from cifar_core.logits import Logits
 from cifar_core.photos import read_photo, square, to_input
 from cifar_core.pixels import PixelSummary, summarise
-from cifar_core.runs import Run, RunError
+from cifar_core.runs import Run, RunError, description
 from cifar_core.selections import Selection, find
 from cifar_core.sources import DataError
 from cifar_core.subsets import renumbered, split_of_classes
+from cifar_core.timeline import Timeline, timeline
 from pages.ui import charts
 
 if TYPE_CHECKING:
@@ -172,6 +177,79 @@ def network(path: Path, version: int) -> Network:
 def evaluation(path: Path, version: int) -> Evaluation:
     """A stored evaluation; shared and read-only."""
     return Evaluation.load(path)
+
+
+@st.cache_resource(max_entries=3, show_spinner="Reading what was said of every epoch")
+def logits(folder: Path, version: tuple[tuple[int, int], ...]) -> Logits:
+    """All logits kept in a folder; shared and read-only.
+
+    Args:
+        version: Of `cifar_core.logits.version`.
+
+    Raises:
+        LogitsError: There are none.
+    """
+    return kept_logits.read(folder)
+
+
+@st.cache_resource(max_entries=3, show_spinner="Counting every epoch")
+def epoch_figures(folder: Path, version: tuple[tuple[int, int], ...], worst: int) -> Timeline:
+    """The figures of all kept epochs at once."""
+    return timeline(logits(folder, version), worst)
+
+
+@st.cache_resource(max_entries=3, show_spinner="Following every image")
+def image_biographies(folder: Path, version: tuple[tuple[int, int], ...]) -> pd.DataFrame:
+    """What became of each image; shared, so nobody may change it."""
+    return biographies(logits(folder, version))
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def train_images(data_id: str, fingerprint: str, cache: Path, indices: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Some images of the training split; shared and read-only."""
+    chosen = np.array(indices, np.int64)
+    images = data_set(data_id, fingerprint, cache).train.images
+    return images if len(chosen) == len(images) else images[chosen]
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def views(path: Path, version: int) -> Views:
+    """What was said of flipped and shifted images; shared and read-only."""
+    return Views.load(path)
+
+
+def checkpoint_epochs(run: Run) -> dict[float, str]:
+    """The checkpoints by the epochs they are of; of several of one epoch the first."""
+    found: dict[float, str] = {}
+    for name, path in run.checkpoints().items():
+        found.setdefault(description(path).get("epoch", -1.0), name)
+    return found
+
+
+@st.cache_data(max_entries=64, show_spinner="Computing heat maps")
+def heat_pairs(
+    path: Path, version: int, pixels: NDArray[np.uint8], predicted: tuple[int, ...], true: tuple[int, ...]
+) -> NDArray[np.uint8]:
+    """Where the last layer finds evidence for two classes in each of a few images, by Grad-CAM, drawn over them.
+
+    Args:
+        pixels: (B, 3, H, W), few enough to be the key themselves.
+
+    Returns:
+        (2, B, 3, 3 H, 3 W), for the predicted and for the true classes.
+    """
+    import torch
+
+    from cifar_core.explain import grad_cam
+
+    loaded = network(path, version)
+    images = loaded.normalise(torch.from_numpy(np.array(pixels)))
+    photos = [charts.enlarged(image, 3 * image.shape[1]) for image in pixels]
+    pair = []
+    for classes in (predicted, true):
+        heats = grad_cam(loaded.model, images, torch.tensor(classes, device=loaded.device)).cpu().numpy()
+        pair.append([np.asarray(drawn(*both, 0.65)).transpose(2, 0, 1) for both in zip(photos, heats, strict=True)])
+    return np.array(pair)
 
 
 @st.cache_data(max_entries=64, show_spinner="Building the network")

@@ -39,48 +39,77 @@ def shown_classes(evaluation: Evaluation) -> NDArray[np.int64]:
     return np.sort(most).astype(np.int64)
 
 
+NUMBERS = ("Images", "Percent of the true class", "Percent of the predicted class", "Percent of all images")
+"""What the numbers in the cells can be."""
+
+
+def shares(confusion: NDArray[np.int64], numbers: str) -> NDArray[np.float64]:
+    """(K, K) a confusion matrix in one of `NUMBERS`, in images or as shares in [0, 1]; 0 where there is no whole."""
+    if numbers == "Images":
+        return confusion.astype(float)
+    axis = {"Percent of the true class": 1, "Percent of the predicted class": 0, "Percent of all images": None}[numbers]
+    whole = confusion.sum(axis=axis, keepdims=True)
+    return confusion / np.maximum(whole, 1)
+
+
 def cells(
-    evaluation: Evaluation, shares: bool, theme: str, true: str | None = None, predicted: str | None = None
+    evaluation: Evaluation,
+    numbers: str,
+    theme: str,
+    true: str | None = None,
+    predicted: str | None = None,
+    errors_only: bool = False,
+    other: NDArray[np.int64] | None = None,
 ) -> pd.DataFrame:
     """A row for each cell of the matrix: what it says, and how it looks.
 
     The strength of a colour goes with the number shown; hits and mistakes have scales of their own, because a good
-    network makes so few mistakes that on one scale they would all look alike.
+    network makes so few mistakes that on one scale they would all look alike. Of a difference, blue is what is better
+    here (more hits, fewer mistakes) and orange what is worse.
 
     Args:
-        shares: Write per cent of the true class instead of numbers of images.
+        numbers: One of `NUMBERS`.
         theme: "light" or "dark".
         true: Rows to mark; None stands for all of them, where a column is named.
         predicted: Likewise, columns.
+        errors_only: Leave out what is right, so that shares are of the mistakes.
+        other: (K, K) a confusion matrix that is taken off.
 
     Returns:
         true, predicted, images, share, text, fill, ink, chosen, now.
     """
     kept = shown_classes(evaluation)
-    counts = evaluation.confusion()[np.ix_(kept, kept)]
+    matrices = [evaluation.confusion()] + ([other.copy()] if other is not None else [])
     portions = np.nan_to_num(evaluation.confusion_shares()[np.ix_(kept, kept)])
-    values = portions if shares else counts.astype(float)
+    if errors_only:
+        for confusion in matrices:
+            np.fill_diagonal(confusion, 0)
+    counts = matrices[0][np.ix_(kept, kept)]
+    values = shares(matrices[0], numbers)[np.ix_(kept, kept)]
+    if other is not None:
+        values = values - shares(matrices[1], numbers)[np.ix_(kept, kept)]
     diagonal = np.eye(len(kept), dtype=bool)
+    good = np.where(diagonal, values, -values) >= 0 if other is not None else diagonal
     strengths = np.zeros(values.shape)
     for which in (diagonal, ~diagonal):
-        top = values[which].max(initial=0)
+        top = np.abs(values[which]).max(initial=0)
         if top > 0:
-            strengths[which] = FAINTEST + (1 - FAINTEST) * values[which] / top
-    strengths[counts == 0] = 0
+            strengths[which] = FAINTEST + (1 - FAINTEST) * np.abs(values[which]) / top
+    strengths[values == 0] = 0
     names = [evaluation.classes[k] for k in kept]
     marked = true is not None or predicted is not None
     rows = []
     for i, row in enumerate(names):
         for j, column in enumerate(names):
             strength = strengths[i, j]
-            fill = _blended(RIGHT if i == j else WRONG, GROUND[theme], strength) if strength else "transparent"
+            fill = _blended(RIGHT if good[i, j] else WRONG, GROUND[theme], strength) if strength else "transparent"
             rows.append(
                 {
                     "true": row,
                     "predicted": column,
                     "images": int(counts[i, j]),
                     "share": float(portions[i, j]),
-                    "text": _written(counts[i, j], portions[i, j], shares),
+                    "text": _written(values[i, j], numbers == "Images", other is not None),
                     "fill": fill,
                     "ink": _ink(fill) if strength else "transparent",
                     "chosen": marked and true in (None, row) and predicted in (None, column),
@@ -264,13 +293,14 @@ def class_chart(report: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _written(images: int, share: float, shares: bool) -> str:
-    if not images:
+def _written(value: float, images: bool, difference: bool) -> str:
+    if value == 0:
         return ""
-    if not shares:
-        return f"{images}" if images < 10_000 else f"{images / 1000:.0f}k"
-    percent = 100 * share
-    return "<1" if percent < 0.5 else f"{percent:.0f}"
+    sign = "" if not difference else "+" if value > 0 else "−"
+    size = abs(value) if images else 100 * abs(value)
+    if not images and size < 0.5:
+        return f"{sign}<1"
+    return f"{sign}{size:.0f}" if size < 10_000 else f"{sign}{size / 1000:.0f}k"
 
 
 def _channels(colour: str) -> NDArray[np.float64]:

@@ -1,0 +1,76 @@
+"""The epoch time machine of the Evaluate page, and the images of a cell at the epoch at which it rests."""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+
+from cifar_core import logits
+from cifar_core.datasets import DataInfo
+from cifar_core.events import size
+from cifar_core.logits import Logits
+from cifar_core.runs import Run
+from cifar_core.timeline import Timeline
+from pages import ui
+from pages.ui import confusion, looked, time_machine
+from pages.ui.looked import Looked, Pictures
+
+CELL_PICTURES = 24
+
+
+def show(run: Run, info: DataInfo | None, split: str, there: Logits) -> None:
+    """The slider with all that it moves, and what of it takes how much room."""
+    pictures = looked.pictures_of(run, info, split)
+    figures = looked.kept_figures(run, split)
+    _machine(run, info, split, there, pictures, _story(run, split, there, figures, pictures))
+    folder = run.logits(split)
+    taken = sum(path.stat().st_size for path in folder.glob("*.npz"))
+    done = run.epochs[-1].epoch if run.epochs else int(there.epochs[-1])
+    room = f" of the {run.config.keep_logits} MB that keep_logits allows" if split == "validation" else ""
+    st.caption(
+        ui.plain(
+            f"Run {run.id}; {looked.data_name(there)}, {split} split, {len(there.images.labels):,} "
+            f"images. {len(there.epochs):,} of {done:,} epochs are kept (float16 logits), which takes "
+            f"{size(taken)}{room}."
+        )
+    )
+
+
+def _story(run: Run, split: str, there: Logits, figures: Timeline, pictures: Pictures) -> str:
+    folder = run.logits(split)
+    scope = f"{len(there.images.labels):,} {pictures.noun}s of {looked.data_name(there)}"
+    identity = f"{run.id} {split}" + (" without pictures" if pictures.images is None else "")
+    return _told(identity, logits.version(folder), scope, there, figures, pictures)
+
+
+@st.cache_data(max_entries=3, show_spinner="Drawing every epoch")
+def _told(
+    identity: str,
+    version: tuple[tuple[int, int], ...],
+    scope: str,
+    _there: Logits,
+    _figures: Timeline,
+    _pictures: Pictures,
+) -> str:
+    return time_machine.told(_there, _figures, _pictures.images, _pictures.numbers, identity, _pictures.noun, scope)
+
+
+@st.fragment
+def _machine(run: Run, info: DataInfo | None, split: str, there: Logits, pictures: Pictures, story: str) -> None:
+    begin = there.nearest(run.best.epoch) if run.best else int(there.epochs[-1])
+    epoch, cell = time_machine.slide(story, begin, key=f"machine-{run.id}-{split}")
+    epoch = there.nearest(epoch)
+    checkpoint = looked.weights_of(run, epoch)
+    subject = Looked(run, info, there.at(epoch), pictures, checkpoint)
+    if cell is None or not set(cell) <= set(there.images.classes):
+        st.caption("Click a cell of the matrix to see its images at this epoch.")
+        return
+    true, predicted = cell
+    images = confusion.images_of(subject.evaluation, true, predicted, "farthest")
+    what = f"{true}, predicted as {predicted}, after epoch {epoch}"
+    st.markdown(ui.plain(f"{len(images):,} {pictures.noun}s of {what}, the farthest from right first"))
+    if not len(images):
+        return
+    shown = looked.one_page(images, CELL_PICTURES, f"machine-{true}-{predicted}")
+    looked.offer(info, pictures, images, f"run {run.id}: {what}", "select-machine")
+    looked.gallery(subject, np.asarray(shown), looked.captions(subject, shown), "machine")
