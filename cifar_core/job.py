@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from cifar_core.distributed import Team
     from cifar_core.evaluation import Evaluation
     from cifar_core.models import Classifier
+    from cifar_core.robustness import Robustness
     from cifar_core.training import Training
 
 PROGRAM = Path(__file__).resolve().parent.parent
@@ -438,6 +439,22 @@ def map_task(
     settings = {"images": images, "perplexity": perplexity, "seed": seed}
     task = {"task": "map", "run": str(run.path.resolve()), "checkpoint": checkpoint, "data": info.id, **settings}
     return run.task(f"map-{_identity(run, checkpoint, info, *settings.values())}"), task
+
+
+def corruption_task(run: Run, checkpoint: str, info: DataInfo, images: int) -> tuple[WorkFolder, dict[str, Any]]:
+    """Where the predictions of corrupted test images are kept (`corruptions.npz`), and the task that makes them.
+
+    What a stopped one has come to is kept, and the next one goes on from there.
+    """
+    task = {"task": "corrupt", "run": str(run.path.resolve()), "checkpoint": checkpoint, "data": info.id}
+    return run.task(f"corrupt-{_identity(run, checkpoint, info, images)}"), {**task, "images": images}
+
+
+def attack_task(run: Run, checkpoint: str, info: DataInfo, images: int) -> tuple[WorkFolder, dict[str, Any]]:
+    """Where the predictions of test images changed by FGSM and PGD are kept (`attacks.npz`), and the task that makes
+    them; as `corruption_task`."""
+    task = {"task": "attack", "run": str(run.path.resolve()), "checkpoint": checkpoint, "data": info.id}
+    return run.task(f"attack-{_identity(run, checkpoint, info, images)}"), {**task, "images": images}
 
 
 def range_task(
@@ -960,6 +977,8 @@ def execute_task(folder: WorkFolder, cache: Path) -> Iterator[Event]:
             "logits": _logits,
             "views": _views,
             "map": _map,
+            "corrupt": _corrupt,
+            "attack": _attack,
             "range": _range,
             "data": _data,
             "device": _device,
@@ -1202,6 +1221,88 @@ def _map(
     write_whole(folder.path / "map.npz", content.getvalue())
 
 
+def _corrupt(
+    folder: WorkFolder, cache: Path, run: str, checkpoint: str, data: str, images: int
+) -> Iterator[TaskProgress]:
+    from cifar_core.corruptions import CORRUPTIONS, SEVERITIES, corrupted
+
+    about = _subject(run, checkpoint, data, cache)
+    path = folder.path / "corruptions.npz"
+    result = _begun(path, about, images, tuple(CORRUPTIONS), SEVERITIES)
+    pictures = about.images.images[result.indices]
+
+    def steps() -> Iterator[tuple[int, int, str]]:
+        total, done = len(result) * result.done.size, len(result) * int(result.done.sum())
+        for row, name in enumerate(result.rows):
+            for column, severity in enumerate(SEVERITIES):
+                if result.done[row, column]:
+                    continue
+                found = result.predictions[row, column]
+                for first, block in corrupted(pictures, name, severity):
+                    for logits in about.network.logits(block):
+                        found[first : first + len(logits)] = logits.argmax(1).numpy()
+                        done += len(logits)
+                        yield done, total, f"{CORRUPTIONS[name].title}, severity {severity}"
+            result.save(path)
+
+    yield from _timed(steps(), parts=False)
+
+
+def _attack(
+    folder: WorkFolder, cache: Path, run: str, checkpoint: str, data: str, images: int
+) -> Iterator[TaskProgress]:
+    import torch
+
+    from cifar_core.attacks import ATTACKS, EPSILONS, METHODS, predicted
+
+    about = _subject(run, checkpoint, data, cache)
+    path = folder.path / "attacks.npz"
+    result = _begun(path, about, images, METHODS, EPSILONS)
+    network, size = about.network, 100
+    pixels = torch.from_numpy(about.images.images[result.indices]).float() / 255
+    labels = torch.from_numpy(result.labels)
+
+    def steps() -> Iterator[tuple[int, int, str]]:
+        total, done = len(result) * result.done.size, len(result) * int(result.done.sum())
+        for row, method in enumerate(METHODS):
+            for column, epsilon in enumerate(EPSILONS):
+                if result.done[row, column]:
+                    continue
+                found = result.predictions[row, column]
+                for first in range(0, len(result), size):
+                    part = slice(first, first + size)
+                    batch, truth = pixels[part].to(network.device), labels[part].to(network.device)
+                    moved = ATTACKS[method](network, batch, truth, epsilon / 255)
+                    found[part] = predicted(network, moved).cpu().numpy()
+                    done += len(batch)
+                    yield done, total, f"{method.upper()}, epsilon {epsilon:g}/255"
+                result.save(path)
+
+    yield from _timed(steps(), parts=False)
+
+
+def _begun(path: Path, about: _Subject, images: int, rows: Sequence[str], columns: Sequence[float]) -> Robustness:
+    """What was measured of this before, or a result with nothing in it but what is predicted of untouched images."""
+    import numpy as np
+    import torch
+
+    from cifar_core.robustness import MISSING, Robustness, RobustnessError
+    from cifar_core.subsets import subset_indices
+
+    labels = np.asarray(about.images.labels)
+    indices = np.sort(subset_indices(labels, min(images, len(labels)), seed=0))
+    with suppress(OSError, RobustnessError):
+        before = Robustness.load(path)
+        # Of other weights where a training has replaced them since.
+        if before.facts == about.facts and np.array_equal(before.indices, indices):
+            return before
+    clean = torch.cat(list(about.network.logits(about.images.images[indices]))).argmax(1).numpy().astype(np.int16)
+    empty = np.full((len(rows), len(columns), len(indices)), MISSING, np.int16)
+    return Robustness(
+        indices, labels[indices], clean, empty, tuple(rows), tuple(columns), about.network.classes, about.facts
+    )
+
+
 def _range(folder: WorkFolder, cache: Path, config: dict[str, Any], data: str, weights: str | None) -> Iterator[Event]:
     from cifar_core.compute import choose, prepare_device
     from cifar_core.datasets import open_cached
@@ -1261,12 +1362,16 @@ def _keep_device(folder: WorkFolder, compute: Compute) -> None:
     write_whole(folder.path / "device.json", json.dumps(answer).encode())
 
 
-def _timed(steps: Iterator[tuple[int, int, str]]) -> Iterator[TaskProgress]:
-    """Add an estimate of the time left, from the pace of the part under way."""
+def _timed(steps: Iterator[tuple[int, int, str]], parts: bool = True) -> Iterator[TaskProgress]:
+    """Add an estimate of the time left, from the pace of the part under way.
+
+    Args:
+        parts: Whether each thing that is done counts for itself; else all of them together.
+    """
     what_now, began, first = "", time.monotonic(), 0
     for done, total, what in steps:
         now = time.monotonic()
-        if what != what_now:
+        if what != what_now and (parts or not what_now):
             what_now, began, first = what, now, done
         pace = (now - began) / (done - first) if done > first else None
         yield TaskProgress(done=done, total=total, what=what, seconds_left=pace and pace * (total - done))
