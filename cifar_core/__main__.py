@@ -127,6 +127,17 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--data", metavar="PATH", help="the data set (default: the one the run was trained on)")
     _add_checkpoint(evaluate)
 
+    report = _command(
+        commands, "report", _write_report, "Write a report of a run, or of several beside each other, as one HTML file."
+    )
+    report.add_argument("run", nargs="+", metavar="RUN", help="a run's folder or id; several are compared")
+    report.add_argument(
+        "--runs", type=Path, default=job.RUNS, metavar="DIR", help="where runs are kept (default: runs)"
+    )
+    report.add_argument(
+        "--output", type=Path, default=Path("report.html"), metavar="FILE", help="the file (default: report.html)"
+    )
+
     predict = _command(commands, "predict", _predict, "Classify a photo.")
     _add_run(predict)
     predict.add_argument("photo", type=Path, metavar="PHOTO", help="a PNG, JPEG or WebP file")
@@ -206,15 +217,18 @@ def _add_setting(parser: argparse.ArgumentParser, name: str, metadata: Any, defa
 
 
 def _find(options: argparse.Namespace) -> Run:
-    path = Path(options.run)
-    name = options.run.rstrip("/")
+    return _named(options.run, options.runs)
+
+
+def _named(said: str, runs: Path) -> Run:
+    path, name = Path(said), said.rstrip("/")
     if Run(path.resolve()).read_only or (name == REFERENCE.name and not path.exists()):
-        return find_run(REFERENCE.name, options.runs.resolve())
+        return find_run(REFERENCE.name, runs.resolve())
     if (path / "config.json").exists():
         return Run(path.resolve())
     if "/" in name:
         raise RunError(f"There is no run in {path}.")
-    return find_run(name, options.runs)
+    return find_run(name, runs)
 
 
 def _show_progress(steps: Iterator[Any], quiet: bool) -> None:
@@ -570,6 +584,23 @@ def _range_test(options: argparse.Namespace) -> int:
     for one in found:
         rate = "none" if one.learning_rate is None else f"{one.learning_rate:g}"
         print(f"{one.name:9} {rate:>8}  {one.sentence}")
+    return 0
+
+
+def _write_report(options: argparse.Namespace) -> int:
+    from cifar_core.reporting import report
+    from cifar_core.runs import write_whole
+
+    runs = [_named(name, options.runs) for name in options.run]
+    content = report(runs).encode()
+    try:
+        write_whole(options.output, content)
+    except OSError as error:
+        raise ValueError(f"{options.output} cannot be written: {error.strerror}.") from None
+    if options.json:
+        print(json.dumps({"report": str(options.output), "runs": [run.id for run in runs], "bytes": len(content)}))
+    else:
+        print(f"{options.output}, {size(len(content))}; open it in a browser.")
     return 0
 
 
