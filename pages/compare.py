@@ -9,7 +9,7 @@ import streamlit as st
 
 from cifar_core.runs import Run, in_families, list_runs
 from pages import ui
-from pages.ui import charts, comparison, keeping, loaders, series
+from pages.ui import charts, comparison, keeping, pairs, reports, series
 
 TICK_SECONDS = 2.0
 SHOWN_AT_FIRST = 4
@@ -17,16 +17,20 @@ SHOWN_AT_FIRST = 4
 ui.page("Compare")
 
 
+def tested(runs: Sequence[Run]) -> dict[str, tuple[float, str]]:
+    """The test accuracy of the runs that were evaluated, and in words of which weights."""
+    found = {run.id: pairs.kept(run) for run in runs}
+    return {
+        name: (stored.accuracy, f"{stored.checkpoint}, epoch {stored.epoch:.4g}")
+        for name, stored in found.items()
+        if stored
+    }
+
+
 def run_table(runs: Sequence[Run]) -> None:
-    tests = {}
-    for run in runs:
-        # The best weights are what a run is judged by; of the same weights the latest evaluation is the right one.
-        stored = sorted(loaders.stored_evaluations(run), key=lambda stored: stored.checkpoint != "best")
-        if stored:
-            tests[run.id] = (stored[0].accuracy, f"{stored[0].checkpoint}, epoch {stored[0].epoch:.4g}")
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
     st.dataframe(
-        comparison.run_rows(in_families(runs), tests),
+        comparison.run_rows(in_families(runs), tested(runs)),
         hide_index=True,
         column_config={
             "run": text("Run", pinned=True, width=ui.NAME_WIDTH, help="Model, day and time it began, end of its id."),
@@ -85,24 +89,65 @@ def choose_runs(runs: dict[str, Run]) -> list[Run]:
     return [runs[name] for name in chosen]
 
 
-def curves(paths: Sequence[str], alive: Sequence[str], figure: str, axis: str) -> None:
+def curves(paths: Sequence[str], alive: Sequence[str], figure: str, axis: str, look: comparison.Look) -> None:
     """The part that is drawn anew while a run lives; a fragment keeps its arguments, so it gets folders."""
     runs = [Run(Path(path)) for path in paths]
     if [path for path, run in zip(paths, runs, strict=True) if run.alive] != list(alive):
         # One has ended or begun: the table and the pace of this change with it.
         st.rerun()
-    frame = comparison.curves(runs, figure, axis)
+    frame = comparison.curves(runs, figure, axis, look)
     if not frame.empty:
         st.vega_lite_chart(
             frame,
-            comparison.curve_chart(runs, figure, axis),
+            comparison.curve_chart(runs, figure, axis, look),
             key="comparison",
             alt=f"{figure} of {len(runs)} runs by {axis.lower()}",
         )
+        st.download_button(
+            "Curves as CSV",
+            # Only when it is asked for, as this part is drawn again and again.
+            lambda: frame.to_csv(index=False).encode(),
+            "curves.csv",
+            "text/csv",
+            key="curves_csv",
+            icon=":material/download:",
+            on_click="ignore",
+        )
     drawn = set(frame["run"])
-    for run in runs:
-        if charts.run_name(run) not in drawn:
-            st.caption(ui.plain(f"{charts.run_name(run)} has no curve here yet. {comparison.ended_how(run)}"))
+    for name, members in comparison.entries(runs, look).items():
+        if name not in drawn:
+            st.caption(ui.plain(f"{name} has no curve here yet. {comparison.ended_how(members[0])}"))
+
+
+def choose_look(runs: Sequence[Run]) -> comparison.Look:
+    """How the curves are drawn; all of it is in the URL."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        smoothing = st.slider(
+            "Smoothing",
+            0.0,
+            0.99,
+            0.0,
+            0.01,
+            key="smoothing",
+            bind="query-params",
+            width=200,
+            help="Weight of the past in an exponential moving average, without its bias at the beginning (as in "
+            "TensorBoard). What was measured stays as a thin line.",
+        )
+        grouped = bool(comparison.seed_groups(runs)) and st.toggle(
+            "Group repeated seeds",
+            key="grouped",
+            bind="query-params",
+            help="Runs that differ in the seed alone as one curve: their mean, in a band from the lowest to the "
+            "highest, as far as all of them have got.",
+        )
+        return comparison.Look(
+            smoothing,
+            st.toggle("Best so far", key="best", bind="query-params", help="A stepped line beside each curve."),
+            st.toggle("Log axis →", key="log_x", bind="query-params", help="Powers of ten along the axis."),
+            st.toggle("Log axis ↑", key="log_y", bind="query-params", help="Powers of ten upwards."),
+            grouped,
+        )
 
 
 def laid_over(runs: Sequence[Run]) -> None:
@@ -120,14 +165,21 @@ def laid_over(runs: Sequence[Run]) -> None:
         axis = st.segmented_control(
             "Against", list(comparison.AXES), key="against", default="Epochs", required=True, bind="query-params"
         )
+    look = choose_look(runs)
     alive = [str(run.path) for run in runs if run.alive]
-    st.fragment(curves, run_every=TICK_SECONDS if alive else None)([str(run.path) for run in runs], alive, figure, axis)
+    ticking = st.fragment(curves, run_every=TICK_SECONDS if alive else None)
+    ticking([str(run.path) for run in runs], alive, figure, axis, look)
     note = "Validation is on held-out images, after each epoch. "
     if figure.startswith("Training"):
         note = "Training figures are measured on augmented images while the weights change. "
-        note += "Thick lines are means of whole epochs" + (
-            ", thin ones of moments. " if axis != "Training time" else ". "
-        )
+        if not look.smoothing:
+            note += "Thick lines are means of whole epochs" + (
+                ", thin ones of moments. " if axis != "Training time" else ". "
+            )
+    if look.smoothing:
+        note += "Thick lines are smoothed, thin ones are as measured. "
+    if look.grouped:
+        note += "Bands go from the lowest to the highest of the seeds. "
     if axis == "Training time":
         note += "Time is without pauses and validation. "
     st.caption(note + "Scroll to zoom, drag to move, double-click to reset.")
@@ -157,7 +209,39 @@ def differences(runs: Sequence[Run]) -> None:
         height="content",
         alt="Settings of the chosen runs",
     )
-    st.caption("– stands for a setting that has no effect in a run.")
+    first = "Those that differ come first. " if every else ""
+    st.caption(f"{first}– stands for a setting that has no effect in a run.")
+    st.download_button(
+        "Settings as CSV",
+        table.to_csv().encode(),
+        "settings.csv",
+        "text/csv",
+        icon=":material/download:",
+        on_click="ignore",
+    )
+
+
+def repeated_seeds(runs: Sequence[Run]) -> None:
+    groups = comparison.seed_groups(runs)
+    if not groups:
+        return
+    st.subheader("Repeated seeds", anchor=False)
+    number, text = st.column_config.NumberColumn, st.column_config.TextColumn
+    columns = {"training": text("Training", pinned=True), "seeds": text("Seeds"), "runs": number("Runs")}
+    for name, title in (("best", "Best validation"), ("last", "Last validation"), ("test", "Test")):
+        columns[f"{name}_mean"] = number(f"{title}, mean", format="%.2f%%")
+        columns[f"{name}_deviation"] = number("Deviation", format="%.2f%%", help="Standard deviation with n - 1.")
+        columns[f"{name}_range"] = text("Range (runs)")
+    table = comparison.seed_table(groups, tested(runs))
+    st.dataframe(
+        table,
+        hide_index=True,
+        column_config=columns,
+        placeholder="–",
+        height="content",
+        alt="Trainings repeated with other seeds, with mean and spread of their accuracies",
+    )
+    st.caption("Of the chosen runs, those that differ in nothing but the seed.")
 
 
 def deletion(runs: dict[str, Run]) -> None:
@@ -195,6 +279,10 @@ else:
     if chosen:
         laid_over(chosen)
         differences(chosen)
+        repeated_seeds(chosen)
+        pairs.head_to_head(chosen)
+        st.subheader("Report", anchor=False)
+        reports.download(chosen, "report")
     elif not any(run.epochs for run in runs.values()):
         st.caption("No run has finished an epoch yet; curves begin there.")
     if any(not run.read_only for run in everything):

@@ -264,3 +264,107 @@ def test_the_specification_stays_the_same_while_a_run_goes_on(run_in_state: Call
     before = comparison.curve_chart([run], "Training loss", "Epochs")
     run.append(epoch_event(2))
     assert comparison.curve_chart([run], "Training loss", "Epochs") == before
+
+
+def keep_evaluation(run: Run, tiny: Any, wrong: int, **facts: Any) -> None:
+    labels = np.repeat(np.arange(3), 20)
+    guesses = labels.copy()
+    guesses[:wrong] = (guesses[:wrong] + 1) % 3
+    known = {"run": run.id, "checkpoint": "best", "epoch": 3.0, "fingerprint": tiny.info.fingerprint, "data": "shapes"}
+    path = run.task("evaluate-0123456789abcdef").path / "evaluation.npz"
+    Evaluation(labels, np.eye(3, dtype=np.float32)[guesses], tiny.info.classes, {**known, **facts}).save(path)
+
+
+def test_two_runs_are_tested_on_the_same_images(
+    tiny: Any, run_in_state: Callable[..., Run], dashboard: Callable[..., Any]
+) -> None:
+    runs = [run_in_state("finished") for _ in range(2)]
+    for run, wrong in zip(runs, (30, 6), strict=True):
+        keep_evaluation(run, tiny, wrong)
+    app = dashboard(PAGE, runs=[run.id for run in runs])
+    said = " ".join(each.value.replace("\\", "") for each in app.markdown)
+    assert "B is better by 40.0 points (95 % interval" in said
+    metrics = {each.label: each.value for each in app.metric}
+    assert metrics["Accuracy of A"] == "50.00%"
+    assert metrics["B less A"] == "+40.00 points"
+    assert metrics["McNemar's p, exact"] == "< 0.0001"
+    assert "Only A is right on 0 images, only B on 24." in captions(app).replace("\\", "")
+    assert "60 images" in captions(app)
+    assert "Choose one to see its images." in captions(app)
+
+
+def test_the_images_on_which_two_runs_differ_are_shown_on_a_click(
+    tiny: Any, run_in_state: Callable[..., Run], dashboard: Callable[..., Any]
+) -> None:
+    runs = [run_in_state("finished") for _ in range(2)]
+    for run, wrong in zip(runs, (30, 6), strict=True):
+        keep_evaluation(run, tiny, wrong)
+    app = dashboard(PAGE, runs=[run.id for run in runs], pair_images="Only B is right")
+    shown = [each for each in app.get("html") if "<figure" in each.proto.body]
+    assert len(shown) == 1
+    assert shown[0].proto.body.count("<img") == 24
+    assert "24 of 24 test images" in captions(app)
+
+
+def test_runs_on_other_images_are_not_paired_and_missing_tests_are_offered(
+    tiny: Any, run_in_state: Callable[..., Run], trained_run: Run, dashboard: Callable[..., Any]
+) -> None:
+    other = run_in_state("finished")
+    keep_evaluation(other, tiny, 6, fingerprint="another")
+    app = dashboard(PAGE, runs=[other.id, trained_run.id])
+    assert "has not been evaluated on the test split yet" in captions(app).replace("\\", "")
+    assert any(button.label == f"Evaluate {charts.run_name(trained_run)}" for button in app.button)
+    keep_evaluation(trained_run, tiny, 6)
+    app = dashboard(PAGE, runs=[other.id, trained_run.id])
+    assert any("different images" in warning.value for warning in app.warning)
+
+
+def test_repeated_seeds_are_one_row_and_one_curve_if_asked(
+    run_in_state: Callable[..., Run], dashboard: Callable[..., Any]
+) -> None:
+    runs = [run_in_state("finished", seed=seed) for seed in (1, 2)]
+    alone = run_in_state("finished", seed=1, learning_rate=0.5)
+    app = dashboard(PAGE)
+    rows = next(frame.value for frame in app.dataframe if "seeds" in frame.value)
+    assert rows["runs"].tolist() == [2]
+    assert rows["best_mean"].tolist() == pytest.approx([80])
+    assert rows["best_deviation"].tolist() == pytest.approx([0])
+    frame = comparison.curves([*runs, alone], "Validation accuracy", "Epochs", comparison.Look(grouped=True))
+    assert frame["kind"].value_counts().to_dict() == {"mean": 3, "epoch": 3}
+    app.toggle(key="grouped").set_value(True).run()
+    assert not app.exception
+
+
+def test_the_mean_of_seeds_lies_between_the_lowest_and_the_highest(tiny: Any, run_in_state: Callable[..., Run]) -> None:
+    runs = []
+    for seed, accuracy in ((1, 0.5), (2, 0.9)):
+        runs.append(run_in_state("ready", seed=seed))
+        runs[-1].append(start_event(tiny))
+        runs[-1].append(epoch_event(1, validation_accuracy=accuracy))
+    runs[0].append(epoch_event(2, validation_accuracy=0.6))
+    frame = comparison.curves(runs, "Validation accuracy", "Steps", comparison.Look(grouped=True))
+    assert frame[["x", "value", "low", "high"]].to_numpy().tolist() == [[11, pytest.approx(0.7), 0.5, 0.9]]
+
+
+def test_curves_are_smoothed_beside_what_was_measured_and_the_best_never_falls(
+    tiny: Any, run_in_state: Callable[..., Run]
+) -> None:
+    run = run_in_state("ready")
+    run.append(start_event(tiny))
+    for epoch, accuracy in enumerate((0.2, 0.6, 0.4), 1):
+        run.append(epoch_event(epoch, validation_accuracy=accuracy))
+    look = comparison.Look(smoothing=0.5, best=True, log_x=True, log_y=True)
+    frame = comparison.curves([run], "Validation accuracy", "Steps", look).set_index("kind")
+    assert frame.loc["moment", "value"].tolist() == [0.2, 0.6, 0.4]
+    assert frame.loc["smoothed", "value"].tolist() == pytest.approx([0.2, 0.35 / 0.75, 0.375 / 0.875])
+    assert frame.loc["best", "value"].tolist() == [0.2, 0.6, 0.6]
+    assert frame.loc["best", "x"].tolist() == [11, 22, 33]
+    scales = comparison.curve_chart([run], "Validation accuracy", "Steps", look)["layer"][1]["encoding"]
+    assert (scales["x"]["scale"]["type"], scales["y"]["scale"]["type"]) == ("log", "log")
+
+
+def test_all_settings_begin_with_those_that_differ(run_in_state: Callable[..., Run]) -> None:
+    runs = [run_in_state("ready", batch_size=size) for size in (16, 32)]
+    table = comparison.settings_table(runs, every=True)
+    assert table.index[0] == "Batch size (images)"
+    assert len(table) > 30

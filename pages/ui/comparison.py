@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from cifar_core.comparing import best_so_far, same_but_for_the_seed, smoothed
 from cifar_core.config import FIELDS, TrainConfig, label
 from cifar_core.events import End
 from cifar_core.runs import Run, RunError
+from cifar_core.series import spread
 from pages.ui.charts import CLASS_COLOURS, MOST_POINTS, indented, run_name, thinned
 
 UNREADABLE, UNKNOWN = "unreadable", "not known yet"
@@ -32,7 +35,34 @@ FIGURES = {
     "Training loss": Figure("Training loss", "train_loss", ".3f"),
 }
 
-AXES = {"Epochs": "Epochs", "Images seen": "Images seen", "Training time": "Training time (s)"}
+AXES = {
+    "Epochs": "Epochs",
+    "Steps": "Steps",
+    "Images seen": "Images seen",
+    "Training time": "Training time (s)",
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How curves are drawn.
+
+    Args:
+        smoothing: Weight of the past in the moving average, in [0, 1); 0 for none.
+        best: Also the best of all epochs up to each.
+        log_x: A scale of powers of ten along the axis, from which what is at 0 falls out.
+        log_y: Likewise, upwards.
+        grouped: Runs that differ in the seed alone as one curve, their mean, in a band from the lowest to the highest.
+    """
+
+    smoothing: float = 0.0
+    best: bool = False
+    log_x: bool = False
+    log_y: bool = False
+    grouped: bool = False
+
+
+PLAIN = Look()
 
 DASHES = ([1, 0], [8, 3], [2, 2], [8, 3, 2, 3], [14, 4], [4, 4, 1, 4], [3, 1])
 """Seven and ten have no common divisor, so that 70 runs have looks of their own."""
@@ -85,7 +115,30 @@ def run_rows(runs: Sequence[tuple[int, Run]], tests: Mapping[str, tuple[float, s
     return pd.DataFrame(rows)
 
 
-def curves(runs: Sequence[Run], figure: str, axis: str) -> pd.DataFrame:
+def seed_groups(runs: Sequence[Run]) -> list[list[Run]]:
+    """Those of the runs that differ in the seed alone, in groups."""
+    known = {run.id: run for run in runs}
+    settings = {name: config for name, run in known.items() if (config := settings_of(run))}
+    return [[known[name] for name in names] for names in same_but_for_the_seed(settings)]
+
+
+def entries(runs: Sequence[Run], look: Look) -> dict[str, list[Run]]:
+    """What has a curve of its own: each run by its name, or the seeds of a training as one."""
+    grouped = seed_groups(runs) if look.grouped else []
+    group_of = {run.id: group for group in grouped for run in group}
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        group = group_of.get(run.id, [run])
+        name = run_name(run) if len(group) == 1 else f"{len(group)} seeds of {run_name(group[0])}"
+        found.setdefault(name, group)
+    return found
+
+
+Point = tuple[float, float, float]
+"""Place on the axis, value, epoch."""
+
+
+def curves(runs: Sequence[Run], figure: str, axis: str, look: Look = PLAIN) -> pd.DataFrame:
     """The curves of runs over one another.
 
     Args:
@@ -93,32 +146,80 @@ def curves(runs: Sequence[Run], figure: str, axis: str) -> pd.DataFrame:
         axis: A key of `AXES`.
 
     Returns:
-        Columns run, x, value, epoch, kind: `epoch` for the figure of a whole epoch, `moment` for one between two.
+        Columns run, x, value, epoch, kind, low, high. Kinds: `epoch` for the figure of a whole epoch, `moment` for one
+        between two or what was there before it was smoothed, `smoothed`, `best` for the best so far, `mean` for that
+        of several runs, which alone has low and high.
         Seconds are known at the end of an epoch only; of validation there is nothing in between either.
     """
-    rows: list[tuple[str, float, float, float, str]] = []
-    for run in runs:
-        start = run.start
-        seconds = {float(epoch.epoch): epoch.seconds for epoch in run.epochs}
-        column = FIGURES[figure].column
-        history = [row for row in run.history() if row[column] is not None]
-        wholes = [row for row in history if row["whole_epoch"]]
-        moments = [row for row in history if not row["whole_epoch"]] if axis != "Training time" else []
-        for row in (*thinned(moments, MOST_POINTS // max(len(runs), 1)), *wholes):
-            x = {
-                "Epochs": row["epoch"],
-                "Images seen": row["epoch"] * start.train_images if start else None,
-                "Training time": seconds.get(row["epoch"]),
-            }[axis]
-            if x is not None:
-                kind = "epoch" if row["whole_epoch"] else "moment"
-                rows.append((run_name(run), x, row[column], row["epoch"], kind))
-    return pd.DataFrame(rows, columns=["run", "x", "value", "epoch", "kind"]).dropna()
+    rows: list[tuple[str, float, float, float, str, float, float]] = []
+    shown = entries(runs, look)
+    most = MOST_POINTS // max(len(shown), 1)
+    rising = "accuracy" in FIGURES[figure].column
+
+    def add(name: str, points: Sequence[Point], kind: str) -> None:
+        rows.extend((name, *point, kind, point[1], point[1]) for point in points)
+
+    for name, members in shown.items():
+        lines = [_points(run, figure, axis) for run in members]
+        if len(members) > 1:
+            wholes = _mean(name, [wholes for wholes, _ in lines], rows)
+            moments: list[Point] = []
+        else:
+            wholes, moments = lines[0]
+            if look.smoothing:
+                fine = moments or wholes
+                add(name, thinned(fine, most), "moment")
+                softer = smoothed([value for _, value, _ in fine], look.smoothing)
+                add(
+                    name,
+                    thinned([(x, y, epoch) for (x, _, epoch), y in zip(fine, softer, strict=True)], most),
+                    "smoothed",
+                )
+            else:
+                add(name, thinned(moments, most), "moment")
+                add(name, wholes, "epoch")
+        if look.best:
+            best = best_so_far([value for _, value, _ in wholes], rising)
+            add(name, [(x, y, epoch) for (x, _, epoch), y in zip(wholes, best, strict=True)], "best")
+    frame = pd.DataFrame(rows, columns=["run", "x", "value", "epoch", "kind", "low", "high"]).dropna()
+    if look.log_x:
+        frame = frame[frame["x"] > 0]
+    return frame[frame["low"] > 0] if look.log_y else frame
 
 
-def curve_chart(runs: Sequence[Run], figure: str, axis: str) -> dict[str, Any]:
+def _points(run: Run, figure: str, axis: str) -> tuple[list[Point], list[Point]]:
+    """The figures of whole epochs, and those in between."""
+    start = run.start
+    seconds = {float(epoch.epoch): epoch.seconds for epoch in run.epochs}
+    wholes, moments = [], []
+    for row in run.history():
+        x = {
+            "Epochs": row["epoch"],
+            "Steps": row["epoch"] * start.steps_per_epoch if start else None,
+            "Images seen": row["epoch"] * start.train_images if start else None,
+            "Training time": seconds.get(row["epoch"]) if row["whole_epoch"] else None,
+        }[axis]
+        value = row[FIGURES[figure].column]
+        if x is not None and value is not None:
+            (wholes if row["whole_epoch"] else moments).append((x, value, row["epoch"]))
+    return wholes, moments
+
+
+def _mean(name: str, lines: Sequence[Sequence[Point]], rows: list[Any]) -> list[Point]:
+    """The mean of several curves where all of them have got to, which is also put among the rows."""
+    known = [{epoch: (x, value) for x, value, epoch in line} for line in lines]
+    middle: list[Point] = []
+    for epoch in sorted(set.intersection(*(set(line) for line in known))):
+        values = [line[epoch][1] for line in known]
+        x, value = statistics.fmean(line[epoch][0] for line in known), statistics.fmean(values)
+        middle.append((x, value, epoch))
+        rows.append((name, x, value, epoch, "mean", min(values), max(values)))
+    return middle
+
+
+def curve_chart(runs: Sequence[Run], figure: str, axis: str, look: Look = PLAIN) -> dict[str, Any]:
     """The specification for `curves`; the same for the same choice, however far the runs are."""
-    names = [run_name(run) for run in runs]
+    names = list(entries(runs, look))
     about = FIGURES[figure]
     colour = {
         "field": "run",
@@ -148,15 +249,15 @@ def curve_chart(runs: Sequence[Run], figure: str, axis: str) -> dict[str, Any]:
         "field": "x",
         "type": "quantitative",
         "title": AXES[axis],
-        "scale": {"zero": True, "nice": False, "padding": 8},
-        "axis": {"format": "~s" if axis == "Images seen" else ",~r", "tickMinStep": 1},
+        "scale": {"type": "log", "nice": False} if look.log_x else {"zero": True, "nice": False, "padding": 8},
+        "axis": {"format": "~s" if axis in ("Images seen", "Steps") else ",~r", "tickMinStep": 1},
     }
     y = {
         "field": "value",
         "type": "quantitative",
         "title": _title(about, runs),
         "axis": {"format": ".0%" if "accuracy" in about.column else "~g"},
-        "scale": {"zero": False, "padding": 8},
+        "scale": {"type": "log", "nice": False} if look.log_y else {"zero": False, "padding": 8},
     }
     tooltip = [
         {"field": "run", "title": "Run"},
@@ -174,7 +275,7 @@ def curve_chart(runs: Sequence[Run], figure: str, axis: str) -> dict[str, Any]:
                 "encoding": {"x": x, "y": y, "color": colour},
             },
             {
-                "transform": [{"filter": "datum.kind == 'epoch'"}],
+                "transform": [{"filter": "datum.kind == 'epoch' || datum.kind == 'smoothed' || datum.kind == 'mean'"}],
                 "mark": {"type": "line", "strokeWidth": 2.5},
                 "encoding": {**encoding, "strokeDash": dash},
             },
@@ -183,6 +284,21 @@ def curve_chart(runs: Sequence[Run], figure: str, axis: str) -> dict[str, Any]:
                 "transform": [{"filter": "datum.kind == 'epoch'"}],
                 "mark": {"type": "point", "filled": True, "size": 30, "opacity": 1, "aria": False},
                 "encoding": encoding,
+            },
+            {
+                "transform": [{"filter": "datum.kind == 'best'"}],
+                "mark": {"type": "line", "interpolate": "step-after", "strokeWidth": 1.5, "aria": False},
+                "encoding": {**encoding, "strokeDash": dash},
+            },
+            {
+                "transform": [{"filter": "datum.kind == 'mean'"}],
+                "mark": {"type": "area", "opacity": 0.2, "aria": False},
+                "encoding": {
+                    "x": x,
+                    "y": {**y, "field": "low"},
+                    "y2": {"field": "high"},
+                    "color": colour,
+                },
             },
         ],
     }
@@ -228,7 +344,36 @@ def settings_table(runs: Sequence[Run], every: bool) -> pd.DataFrame:
     table.index.name = "setting"
     # What is not known of a run is no difference from the others.
     known = table.where(~table.isin([UNREADABLE, UNKNOWN]))
-    return table if every else table[known.nunique(axis=1) > 1]
+    differs = known.nunique(axis=1) > 1
+    return pd.concat([table[differs], table[~differs]]) if every else table[differs]
+
+
+def seed_table(groups: Sequence[Sequence[Run]], tests: Mapping[str, tuple[float, str]]) -> pd.DataFrame:
+    """A row for each training that was repeated with other seeds: mean and spread in per cent.
+
+    Args:
+        tests: As for `run_rows`.
+    """
+    rows = []
+    for group in groups:
+        epochs = [run.epochs for run in group]
+        figures = {
+            "best": [run.best.validation_accuracy for run in group if run.best],
+            "last": [done[-1].validation_accuracy for done in epochs if done],
+            "test": [tests[run.id][0] for run in group if run.id in tests],
+        }
+        row: dict[str, Any] = {
+            "training": run_name(group[0]).rpartition(" · ")[0],
+            "seeds": ", ".join(str(config.seed) for run in group if (config := settings_of(run))),
+            "runs": len(group),
+        }
+        for name, values in figures.items():
+            found = spread(values)
+            row[f"{name}_mean"] = None if found.mean is None else 100 * found.mean
+            row[f"{name}_deviation"] = None if found.deviation is None else 100 * found.deviation
+            row[f"{name}_range"] = f"{min(values):.2%} – {max(values):.2%} ({len(values)})" if values else None
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def judged_alike(runs: Sequence[Run]) -> bool:
