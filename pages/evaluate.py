@@ -11,10 +11,22 @@ from cifar_core.logits import LogitsError
 from cifar_core.runs import Run, RunError
 from cifar_core.sources import DataError
 from pages import ui
-from pages.ui import biographies, confusion, epochs, looked, matrix, measures, mistakes, reference, selecting
+from pages.ui import (
+    biographies,
+    confusion,
+    epochs,
+    looked,
+    matrix,
+    measures,
+    mistakes,
+    reference,
+    reports,
+    robustness,
+    selecting,
+)
 from pages.ui.looked import Looked
 
-VIEWS = ("Overview", "Epoch by epoch", "Curves and calibration", "Image by image", "Flips and shifts")
+VIEWS = ("Overview", "Epoch by epoch", "Curves and calibration", "Image by image", "Flips and shifts", "Robustness")
 
 ui.page("Evaluate")
 
@@ -157,6 +169,10 @@ def chosen_subject(run: Run, info: DataInfo | None, split: str) -> Looked | None
 
 def show(run: Run, info: DataInfo | None) -> None:
     view = st.segmented_control("View", VIEWS, default=VIEWS[0], key="view", bind="query-params", required=True)
+    if view == "Robustness":
+        if info and (checkpoint := ui.choose_checkpoint(run)):
+            robustness.show(run, info, checkpoint)
+        return
     split = looked.choose_split()
     if info and reference.exact(info):
         selecting.bar(info)
@@ -180,5 +196,6 @@ try:
     # What is kept of a run can be looked at without its images.
     if run and (info or any(run.logits(split).exists() for split in looked.SPLITS)):
         show(run, info)
+        reports.download([run], "report")
 except (DataError, LogitsError, RunError) as error:
     st.error(ui.plain(str(error)))
