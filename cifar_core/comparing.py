@@ -25,6 +25,9 @@ LEVEL = 0.95
 GROUPS = ("only_first", "only_second", "both_wrong")
 """The images that one model alone gets right, the other alone, and none."""
 
+NO_DIFFERENCE = ("device", "compile", "images_at_once", "keep_every", "keep_logits", "tensorboard")
+"""Settings that say where a training is computed and what is kept of it."""
+
 MOST_DISCORDANT_COUNTED = 20_000
 """Above so many discordant images the exact sum of binomial terms is left to its normal approximation."""
 
@@ -236,7 +239,7 @@ def same_but_for_the_seed(settings: Mapping[str, TrainConfig]) -> list[list[str]
         values = {
             field: value
             for field, value in dataclasses.asdict(config).items()
-            if field not in ("seed", "device", "tensorboard", "keep_every") and config.used(field)
+            if field not in ("seed", *NO_DIFFERENCE) and config.used(field)
         }
         groups.setdefault(repr(sorted(values.items())), []).append(name)
     return [names for names in groups.values() if len({settings[name].seed for name in names}) > 1]
