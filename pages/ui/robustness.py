@@ -153,7 +153,8 @@ def _corruptions(run: Run, checkpoint: str, info: DataInfo, test: Split) -> None
             format_func=known.titles.__getitem__,
             key="corruption",
         )
-        severity = boxes[1].selectbox("Severity", [int(s) for s in result.columns], index=2, key="severity")
+        st.session_state.setdefault("severity", 3)
+        severity = boxes[1].selectbox("Severity", [int(s) for s in result.columns], key="severity")
         if kind is None:
             st.caption("Click a cell of the chart, or choose a corruption here, to see its images.")
         else:
