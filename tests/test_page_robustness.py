@@ -70,7 +70,7 @@ def keep(run: Run, tiny: Tiny, checkpoint: str, lost: int, missing: bool = False
 
 
 def opened(dashboard: Callable[..., Any], panel: str, **query: str) -> Any:
-    app = dashboard(PAGE, **query)
+    app = dashboard(PAGE, view="Robustness", **query)
     app.session_state[f"robust-{panel}"] = True
     app.run()
     assert not app.exception
