@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 TEST, PHOTO, CAMERA = SOURCES = ("Test image", reference.PHOTO, "Camera")
 FITS = {"crop": "Crop the centre", "pad": "Keep all, add bars"}
 PREDICTED = "What it predicts"
+EXAMPLE = 104  # CSS pixels of the width of an example: three beside each other on the narrowest screens.
 WIDEST = 480  # CSS pixels of a picture, where there is room
 
 
@@ -149,12 +150,14 @@ def take_example(name: str) -> None:
 
 
 def offer_examples() -> None:
-    """Pictures to begin with, drawn by code."""
+    """Pictures to begin with, drawn by code; their names alone once there is a photo, whose answer comes below."""
     st.caption("Or one of these, drawn by code:")
-    for place, (name, about) in zip(st.columns(len(examples.ALL)), examples.ALL.items(), strict=True):
-        with place:
-            st.image(examples.content(name), width="stretch", output_format="PNG", alt=about)
-            st.button(name, key=f"example-{name}", on_click=take_example, args=(name,), help=about, width="stretch")
+    with st.container(horizontal=True):
+        for name, about in examples.ALL.items():
+            with st.container(width=EXAMPLE):
+                if not st.session_state.get("kept_photo"):
+                    st.image(examples.content(name), width="stretch", output_format="PNG", alt=about)
+                st.button(name, key=f"example-{name}", on_click=take_example, args=(name,), help=about, width="stretch")
 
 
 def choose_photo(camera: bool = False) -> Subject | None:

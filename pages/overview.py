@@ -27,6 +27,9 @@ def what_next(infos: list[DataInfo], runs: list[Run]) -> None:
     alive = next((run for run in runs if run.alive), None)
     done = next((run for run in runs if run.checkpoints()), None)
     with st.container(horizontal=True, border=True):
+        ready = built_in(place.runs)
+        if ready and not done:
+            ui.link("Explain", "Try a photo", run=ready.id, source=reference.PHOTO)
         if not infos and not runs:
             ui.link("Data", "Open a data set, or fetch CIFAR-10")
         if infos and not runs:
@@ -35,9 +38,7 @@ def what_next(infos: list[DataInfo], runs: list[Run]) -> None:
             ui.link("Train", "Train a first network")
         if alive:
             ui.link("Train", "Watch the run under way", run=alive.id)
-        ready = built_in(place.runs)
         if ready and not done:
-            ui.link("Explain", "Try a photo", run=ready.id, source=reference.PHOTO)
             ui.link("Evaluate", "See where a trained network is wrong", run=ready.id)
             ui.link("Features", "See how it groups the images", run=ready.id)
         if done:
