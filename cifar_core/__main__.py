@@ -97,7 +97,9 @@ def _parser() -> argparse.ArgumentParser:
 
     data = _command(commands, "data", _data, "Read a data set into the cache and say what is in it.")
     data.add_argument(
-        "--data", metavar="PATH", help="CIFAR-10 batches or archive, Parquet files, or a folder of images"
+        "--data",
+        metavar="PATH",
+        help="CIFAR-10 batches or archive, Parquet files, a folder of images, or cartoon10: pictures drawn by code",
     )
     data.add_argument("--download", action="store_true", help="fetch the original CIFAR-10 (170 MB)")
 
@@ -245,7 +247,7 @@ def _show_progress(steps: Iterator[Any], quiet: bool) -> None:
 
 def _data(options: argparse.Namespace) -> int:
     from cifar_core.datasets import open_dataset, prepare
-    from cifar_core.sources import download
+    from cifar_core.sources import absolute, download
 
     if not options.download and not options.data:
         raise ValueError("Name a data set with --data PATH, or fetch the original with --download.")
@@ -253,7 +255,8 @@ def _data(options: argparse.Namespace) -> int:
         folder = Path(options.data) if options.data else job.DOWNLOADS
         _show_progress(download(folder), options.json)
         options.data = str(folder / "cifar-10-python.tar.gz")
-    _show_progress(prepare(Path(options.data), options.cache), options.json)
+    options.data = absolute(options.data)
+    _show_progress(prepare(options.data, options.cache), options.json)
     info = open_dataset(options.data, options.cache).info
     if options.json:
         print(
@@ -290,10 +293,12 @@ def _triple(values: tuple[float, ...]) -> str:
 
 def _asked(options: argparse.Namespace) -> TrainConfig:
     """The settings of the recipe and the options."""
+    from cifar_core.sources import absolute
+
     given = {name: value for name, value in vars(options).items() if name in FIELDS}
     values = {**(RECIPES[options.recipe].settings if options.recipe else {}), **given}
     if values.get("data"):
-        values["data"] = str(Path(values["data"]).expanduser().resolve())
+        values["data"] = absolute(values["data"])
     return TrainConfig.from_values(values)
 
 
@@ -503,12 +508,14 @@ def _evaluate(options: argparse.Namespace) -> int:
     from cifar_core.datasets import open_dataset, prepare
     from cifar_core.evaluation import Evaluation
     from cifar_core.reference import known_data
+    from cifar_core.sources import absolute
 
     run = _find(options)
     checkpoint = _checkpoint(run, options.checkpoint)
     source = options.data or run.config.data
     if source:
-        _show_progress(prepare(Path(source), options.cache), options.json)
+        source = absolute(source)
+        _show_progress(prepare(source, options.cache), options.json)
         info = open_dataset(source, options.cache).info
     else:
         # Of the reference run, whose evaluation comes with it.
@@ -569,7 +576,7 @@ def _range_test(options: argparse.Namespace) -> int:
     config = _asked(options)
     if not config.data:
         raise ValueError(job.NO_DATA)
-    _show_progress(prepare(Path(config.data), options.cache), options.json)
+    _show_progress(prepare(config.data, options.cache), options.json)
     info = open_dataset(config.data, options.cache).info
     folder, task = job.range_task(config, options.cache.parent, info)
     if folder.state != "finished":

@@ -57,7 +57,7 @@ class DataInfo:
     source: str
     """Absolute path it was read from."""
     kind: str
-    """batches, parquet or folder."""
+    """batches, parquet, folder or drawn."""
     fingerprint: str
     """16 hexadecimal digits over images, labels and classes of both splits; equal content, equal fingerprint."""
     classes: tuple[str, ...]
@@ -122,7 +122,7 @@ def prepare(source: Path | str, cache: Path) -> Iterator[Progress]:
 
     Args:
         source: `cifar-10-batches-py/` or its archive, the Hugging Face Parquet layout, a folder of images, a folder
-            holding one of these, or a folder of the cache.
+            holding one of these, a folder of the cache, or `cartoon10`, which is drawn.
 
     Raises:
         DataError: The source cannot be read, or the cache cannot be written.
@@ -158,7 +158,7 @@ def open_cached(id: str, cache: Path) -> DataSet:
 
 
 def cached(cache: Path) -> list[DataInfo]:
-    """The data sets in the cache, most recently opened first; damaged ones are left out."""
+    """The data sets in the cache, most recently opened first, but drawn pictures last; damaged ones are left out."""
     dated = []
     with contextlib.suppress(OSError):
         for folder in cache.iterdir():
@@ -167,7 +167,7 @@ def cached(cache: Path) -> list[DataInfo]:
                     info = _read_info(folder)
                     if info.id == folder.name:
                         dated.append((folder.stat().st_mtime_ns, info))
-    return [info for _, info in sorted(dated, key=lambda pair: (-pair[0], pair[1].id))]
+    return [info for _, info in sorted(dated, key=lambda pair: (pair[1].kind == "drawn", -pair[0], pair[1].id))]
 
 
 def find_cached(source: Path | str, cache: Path) -> DataInfo | None:
@@ -200,7 +200,7 @@ def _locate(source: Path | str, cache: Path) -> tuple[Path, Found | None]:
     """The folder of a source's arrays, and what to make them from; None where the source is such a folder itself."""
     path = resolve(source)
     with contextlib.suppress(OSError):  # `find` tells what may not be read
-        if (path / "info.json").is_file() and (path / "train_images.npy").is_file():
+        if path.is_absolute() and (path / "info.json").is_file() and (path / "train_images.npy").is_file():
             _open(path)
             return path, None
     found = find(path)

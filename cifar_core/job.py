@@ -80,7 +80,10 @@ POLL_SECONDS = 0.2
 CURVE_POINTS = 2000
 """About how many signs of life a run writes down before it begins to write fewer."""
 
-NO_DATA = "The run names no data set; give its path with --data or choose one on the Data page."
+NO_DATA = (
+    "The run names no data set; give its path with --data (--data cartoon10 for drawn pictures) or choose one on the "
+    "Data page."
+)
 
 SPINS = "1000"
 """How often a thread of GNU's OpenMP looks for work before it sleeps. By default it looks for milliseconds, which takes
@@ -734,7 +737,7 @@ def _prepared(source: str, cache: Path) -> Iterator[TaskProgress]:
 
     if not source:
         raise ValueError(NO_DATA)
-    yield from _timed((p.done, p.total, p.what) for p in prepare(Path(source), cache))
+    yield from _timed((p.done, p.total, p.what) for p in prepare(source, cache))
 
 
 def _set_up(run: Run, cache: Path, compute: Compute, team: Team) -> tuple[Training, DataSet]:
@@ -1338,7 +1341,7 @@ def _data(folder: WorkFolder, cache: Path, source: str | None, downloads: str) -
     if source is None:
         yield from _timed((p.done, p.total, p.what) for p in download(Path(downloads)))
         source = str(Path(downloads) / "cifar-10-python.tar.gz")
-    yield from _timed((p.done, p.total, p.what) for p in prepare(Path(source), cache))
+    yield from _timed((p.done, p.total, p.what) for p in prepare(source, cache))
 
 
 def _device(folder: WorkFolder, cache: Path) -> Iterator[TaskProgress]:

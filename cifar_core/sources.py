@@ -1,4 +1,4 @@
-"""Labelled images from the places people have them: the original batches, Parquet files, folders of images."""
+"""Labelled images from the places people have them, and drawn ones where there are none."""
 
 from __future__ import annotations
 
@@ -19,17 +19,25 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cifar_core import cartoon
 from cifar_core.photos import PHOTO_FORMATS, PhotoError, read_photo, to_input
 from cifar_core.subsets import split_validation
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 ARCHIVE = "cifar-10-python.tar.gz"
+
+DRAWN = "cartoon10"
+"""Names the pictures that are drawn by code, wherever a source is named; a folder of that name is `./cartoon10`."""
+
+DRAWN_NAME = f"{DRAWN} (drawn by code, not CIFAR-10)"
+
+ARCHIVE_BYTES = 170_498_071
 
 SPLITS = ("train", "test")
 
@@ -55,6 +63,11 @@ _TEMPORARY = re.compile(r"\..+?\.(\d+)(?:\.\w+)?\.tmp")
 _LAYOUTS = (
     f"{_BATCHES}/ or {ARCHIVE}, Parquet files train-*.parquet and test-*.parquet, "
     "or folders of images train/<class>/ and test/<class>/ or <class>/"
+)
+
+
+_OTHERWISE = (
+    f"otherwise put {ARCHIVE} of another site, the Parquet files or a folder of images on this disk and give its path"
 )
 
 
@@ -105,7 +118,7 @@ class Found:
     """A source whose layout is known and whose files are listed, but not read."""
 
     kind: str
-    """batches, parquet or folder."""
+    """batches, parquet, folder or drawn."""
     root: Path
     title: str
     files: list[_File]
@@ -124,6 +137,8 @@ def resolve(source: Path | str) -> Path:
     Raises:
         DataError: The source is no path, or nothing is there.
     """
+    if str(source) == DRAWN:
+        return Path(DRAWN)
     if not str(source).strip() or "\0" in str(source):
         raise DataError(f"{str(source)!r} is no path; give the path of {_LAYOUTS}.")
     path = Path(source)
@@ -139,6 +154,15 @@ def resolve(source: Path | str) -> Path:
     raise DataError(f"There is no file or folder {path}; the nearest folder that exists is {parent}.")
 
 
+def absolute(source: str) -> str:
+    """What names a source in any working folder.
+
+    Raises:
+        RuntimeError: A path begins with the home of somebody unknown.
+    """
+    return source if source == DRAWN else str(Path(source).expanduser().absolute())
+
+
 def find(source: Path | str) -> Found:
     """The layout of a source: a file or folder of one, or a folder that holds one.
 
@@ -146,6 +170,9 @@ def find(source: Path | str) -> Found:
         DataError: Nothing there can be read as labelled images.
     """
     path = resolve(source)
+    if str(path) == DRAWN:
+        files = [(split, cartoon.COUNTS[split], cartoon.VERSION) for split in SPLITS]
+        return Found("drawn", path, DRAWN, files, _draw)
     try:
         found = _find_in_folder(path) if path.is_dir() else _find_file(path)
     except OSError as error:
@@ -497,6 +524,21 @@ def _batch(values: dict[str, Any], name: str, split: str) -> Block:
     return Block(split, images.reshape(-1, *IMAGE_SHAPE), labels.astype(np.int64))
 
 
+def _draw() -> Reading:
+    blocks = []
+    total = sum(cartoon.COUNTS.values())
+    done = 0
+    for split, count in cartoon.COUNTS.items():
+        images = np.empty((count, *IMAGE_SHAPE), np.uint8)
+        labels = np.empty(count, np.int64)
+        for which, pixels, classes in cartoon.draw(count, seed=SPLITS.index(split)):
+            images[which], labels[which] = pixels, classes
+            done += len(which)
+            yield Progress(done, total, f"Drawing {DRAWN}")
+        blocks.append(Block(split, images, labels))
+    return Contents(CIFAR10_CLASSES, DRAWN_NAME, cartoon.COUNTS, iter(blocks), total)
+
+
 def _read_parquet(folder: Path, title: str, shards: dict[str, list[Path]]) -> Reading:
     yield from ()
     images: dict[Path, str] = {}
@@ -654,7 +696,12 @@ def _blocks(rows: Iterator[_Row]) -> Iterator[Block]:
 
 
 def download(folder: Path) -> Iterator[Progress]:
-    """Fetch the original CIFAR-10 archive into a folder, whole or not at all, telling the bytes so far.
+    """Fetch the original CIFAR-10 archive into a folder, telling the bytes so far.
+
+    What has come stays beside the archive as `cifar-10-python.tar.gz.part` when the download is stopped or breaks off,
+    and the next one goes on from there; the archive itself appears whole, with the right checksum, or not at all. Lost
+    connections are taken up again as long as each brings something. A wrong checksum is told, and all is fetched once
+    more.
 
     Address, name and checksum are torchvision's; the transfer is not, as torchvision's has no timeout, tells progress
     on standard error only and cannot be stopped. An archive that is there with the right checksum is kept.
@@ -664,44 +711,121 @@ def download(folder: Path) -> Iterator[Progress]:
     """
     import http.client
     import urllib.error
-    import urllib.request
 
     from torchvision.datasets import CIFAR10
     from torchvision.datasets.utils import check_integrity
 
-    archive = folder / CIFAR10.filename
-    done, total = 0, 170_498_071
-    otherwise = f"otherwise put {ARCHIVE}, the Parquet files or a folder of images on this disk and give its path"
+    archive, part = folder / CIFAR10.filename, folder / f"{CIFAR10.filename}.part"
     try:
         if check_integrity(archive, CIFAR10.tgz_md5):
             return
-        with temporary_folder(folder, "download") as temporary:
-            part = temporary / CIFAR10.filename
-            request = urllib.request.Request(CIFAR10.url, headers={"User-Agent": "cifar-explorer"})
-            with urllib.request.urlopen(request, timeout=30) as response, part.open("wb") as file:
-                expected = response.length
-                total = expected or total
-                while chunk := response.read1(1 << 18):
-                    file.write(chunk)
-                    done += len(chunk)
-                    yield Progress(done, max(done, total), f"Downloading {CIFAR10.filename}")
-            if expected is not None and done < expected:
-                raise DataError(f"The connection broke after {done:,} of {total:,} bytes; try again, {otherwise}.")
+        folder.mkdir(parents=True, exist_ok=True)
+        with part.open("ab") as file:
+            _hold(file)
+            what = f"Downloading {CIFAR10.filename}"
+            yield from _fetch(CIFAR10.url, file, what)
             if not check_integrity(part, CIFAR10.tgz_md5):
-                raise DataError(f"What {CIFAR10.url} sent has a wrong checksum; try again, {otherwise}.")
+                # A resumed file is of two answers, and the server may have changed its own between them.
+                file.truncate(0)
+                yield from _fetch(CIFAR10.url, file, f"The checksum was wrong; {what.lower()} again")
+            if not check_integrity(part, CIFAR10.tgz_md5):
+                part.unlink()
+                raise DataError(
+                    f"What {CIFAR10.url} sent has a wrong checksum, twice, and was deleted; try again later, "
+                    f"{_OTHERWISE}."
+                )
             part.replace(archive)
+    except BlockingIOError:
+        raise DataError(f"The archive is being downloaded into {folder} already; wait for it or stop it.") from None
     except urllib.error.HTTPError as error:
         raise DataError(
-            f"{CIFAR10.url} answered {error.code} ({error.reason}); try again later, {otherwise}."
+            f"{CIFAR10.url} answered {error.code} ({error.reason}); try again later, {_OTHERWISE}."
         ) from None
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         cause = getattr(error, "reason", None)  # what a URLError wraps
         reason = inside_sentence(cause if isinstance(cause, OSError) else error)
-        raise DataError(f"{CIFAR10.url} cannot be reached ({reason}); go online and try again, {otherwise}.") from None
+        raise DataError(
+            f"{CIFAR10.url} cannot be reached ({reason}); {_kept(part)}go online and try again, {_OTHERWISE}."
+        ) from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DataError(f"The disk is full: the archive needs {total / 1e6:,.0f} MB in {folder}.") from None
+            raise DataError(
+                f"The disk is full: the archive needs {ARCHIVE_BYTES / 1e6:,.0f} MB in {folder}; free some space and "
+                "download again, which goes on from what is there."
+            ) from None
         raise DataError(f"The archive cannot be saved in {folder}: {inside_sentence(error)}.") from None
+
+
+def _fetch(url: str, file: IO[bytes], what: str) -> Iterator[Progress]:
+    """Append to a file what it lacks of what an address holds, over as many connections as each bring something.
+
+    Raises:
+        OSError: A connection brought nothing, or the file cannot be written.
+    """
+    import http.client
+    import urllib.error
+    import urllib.request
+
+    most = file.seek(0, os.SEEK_END)
+    while True:
+        begin = done = file.seek(0, os.SEEK_END)
+        headers = {"User-Agent": "cifar-explorer"} | ({"Range": f"bytes={begin}-"} if begin else {})
+        total, lost = None, False
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30) as response:
+                if begin and response.status == 206:
+                    if not response.headers.get("Content-Range", "").startswith(f"bytes {begin}-"):
+                        file.truncate(0)
+                        continue
+                else:
+                    # The server sends all of it, whatever was asked for.
+                    file.truncate(0)
+                    begin = done = 0
+                total = None if response.length is None else begin + response.length
+                while chunk := response.read1(1 << 18):
+                    file.write(chunk)
+                    done += len(chunk)
+                    yield Progress(done, max(done, total or ARCHIVE_BYTES), what)
+        except urllib.error.HTTPError as error:
+            if error.code == 416 and begin:
+                # Nothing lies beyond what is there: it is whole or wrong, which the checksum tells.
+                return
+            raise
+        except (http.client.HTTPException, TimeoutError, ConnectionError):
+            if done <= most:
+                raise
+            lost = True
+        finally:
+            file.flush()
+        if not lost and (total is None or done >= total):
+            return
+        if done <= most:
+            raise ConnectionResetError(errno.ECONNRESET, f"the connection broke after {done:,} bytes")
+        most = done
+        yield Progress(done, max(done, total or ARCHIVE_BYTES), f"The connection was lost; {what.lower()} goes on")
+
+
+def downloaded(folder: Path) -> int:
+    """Bytes of the archive that a download into the folder has brought and can go on from; 0 where there are none."""
+    try:
+        return (folder / f"{ARCHIVE}.part").stat().st_size
+    except OSError:
+        return 0
+
+
+def _hold(file: IO[bytes]) -> None:
+    """Keep others from writing a file, where the disk knows locks."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        pass  # some network disks have none
+
+
+def _kept(part: Path) -> str:
+    size = downloaded(part.parent)
+    return f"{size / 1e6:,.0f} of {ARCHIVE_BYTES / 1e6:,.0f} MB are there and are kept; " if size else ""
 
 
 @contextlib.contextmanager

@@ -4,9 +4,10 @@ import streamlit as st
 
 from cifar_core.sources import DataError
 from pages import ui
-from pages.ui import augmenting, batches, loaders
+from pages.ui import augmenting, batches, loaders, tour
 
 ui.page("Augment")
+tour.show("Augment")
 
 info = ui.choose_data()
 if info is None:

@@ -5,18 +5,21 @@ import streamlit as st
 from cifar_core.datasets import cached
 from cifar_core.sources import DataError
 from pages import ui
-from pages.ui import images, loaders, selecting, sources
+from pages.ui import images, loaders, selecting, sources, tour
 
 ui.page("Data")
+tour.show("Data")
 sources.see_to_reading()
 
 if not cached(ui.place().cache):
+    ui.no_data()
     st.subheader("Open a data set", anchor=False)
     sources.offer()
     st.stop()
 
 info = ui.choose_data()
-with st.expander("Open another data set", icon=":material/folder_open:"):
+only_drawn = all(one.kind == "drawn" for one in cached(ui.place().cache))
+with st.expander("Open another data set", icon=":material/folder_open:", expanded=only_drawn):
     sources.offer()
 if info is None:
     st.stop()
@@ -43,5 +46,7 @@ if pixels_tab.open:
 if preprocessing_tab.open:
     with preprocessing_tab:
         images.preprocessing(info, data, split)
-st.divider()
-sources.let_go(info)
+if not only_drawn:
+    # Where nothing else is left, it would be drawn again at once.
+    st.divider()
+    sources.let_go(info)

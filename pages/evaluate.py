@@ -23,12 +23,14 @@ from pages.ui import (
     reports,
     robustness,
     selecting,
+    tour,
 )
 from pages.ui.looked import Looked
 
 VIEWS = ("Overview", "Epoch by epoch", "Curves and calibration", "Image by image", "Flips and shifts", "Robustness")
 
 ui.page("Evaluate")
+tour.show("Evaluate")
 
 
 def headline(subject: Looked) -> None:

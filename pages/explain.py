@@ -21,7 +21,7 @@ from cifar_core.photos import PhotoError, square
 from cifar_core.runs import Run, RunError
 from cifar_core.sources import DataError
 from pages import ui
-from pages.ui import charts, examples, loaders, reference
+from pages.ui import charts, examples, loaders, reference, tour
 
 if TYPE_CHECKING:
     from cifar_core.networks import Network
@@ -299,6 +299,7 @@ def show(weights: Weights, subject: Subject) -> None:
 
 
 ui.page("Explain")
+tour.show("Explain")
 
 try:
     with st.container(horizontal=True, vertical_alignment="bottom"):

@@ -15,7 +15,7 @@ from cifar_core.features import FEWEST_IMAGES
 from cifar_core.runs import Run, RunError
 from cifar_core.sources import DataError
 from pages import ui
-from pages.ui import charts, loaders, reference, selecting
+from pages.ui import charts, loaders, reference, selecting, tour
 
 MAP_SIZES = (1000, 2000, 5000, 10_000)
 MOST_SHOWN = 60  # Nobody looks at more small images, and each of them is sent.
@@ -188,6 +188,7 @@ def show(run: Run, checkpoint: str, info: DataInfo) -> None:
 
 
 ui.page("Features")
+tour.show("Features")
 
 try:
     with st.container(horizontal=True, vertical_alignment="bottom"):

@@ -10,7 +10,7 @@ from cifar_core.events import size
 from cifar_core.runs import Run, RunError, in_families, list_runs, own_runs, read_json
 from cifar_core.runs import reference as built_in
 from pages import ui
-from pages.ui import charts, keeping, reference
+from pages.ui import charts, keeping, reference, tour
 
 FEW = 8
 """So many runs are found without looking for them."""
@@ -178,6 +178,7 @@ def offer_undo(runs: list[Run]) -> None:
             st.button("Undo", icon=":material/undo:", on_click=describe, args=(gone,), kwargs={"archived": False})
 
 
+tour.offer(infos)
 what_next(infos, runs)
 data, device = st.columns(2, gap="large")
 with data:
@@ -190,6 +191,8 @@ with data:
                 f"from {ui.plain(info.source)}"
             )
             ui.link("Data", "Look at it", data=info.id)
+    if infos and all(info.kind == "drawn" for info in infos):
+        ui.link("Data", "Get the real CIFAR-10")
     if not infos:
         ui.no_data()
 with device:

@@ -144,6 +144,18 @@ def test_data_says_it_to_programs(say: Callable[..., Said], tiny: Tiny) -> None:
     assert values["fingerprint"] == tiny.info.fingerprint
 
 
+def test_cartoon10_is_named_instead_of_a_path(say: Callable[..., Said], tmp_path: Path, monkeypatch: Any) -> None:
+    from cifar_core import cartoon
+
+    monkeypatch.setattr(cartoon, "COUNTS", {"train": 400, "test": 100})
+    said = say("data", "--data", "cartoon10", "--cache", tmp_path / "cache")
+    assert said.code == 0
+    assert said.out.startswith("cartoon10 (drawn by code, not CIFAR-10)\n  from cartoon10\n  400 training and 100 test")
+    said = say("data", "--data", "./cartoon10", "--cache", tmp_path / "cache")
+    assert said.code == 1
+    assert "There is no file or folder" in said.err
+
+
 def test_data_without_a_source_says_how_to_name_one(say: Callable[..., Said]) -> None:
     assert say("data").refusal == "Name a data set with --data PATH, or fetch the original with --download."
 

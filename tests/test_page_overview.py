@@ -42,6 +42,7 @@ def test_without_data_and_runs_it_leads_to_the_data(dashboard: Open, cache: Path
     app = dashboard(PAGE)
     assert ways_on(app)[0] == "Open a data set, or fetch CIFAR-10"
     assert "No images here yet" in everything(app)
+    assert "cartoon10 (drawn by code, not CIFAR-10) is being made" in everything(app).replace("\\", "")
     assert "The first run of yours will appear here" in everything(app)
 
 

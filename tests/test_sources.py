@@ -15,7 +15,7 @@ import threading
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +25,7 @@ from PIL import Image
 
 from cifar_core.datasets import ID_PATTERN, DataInfo, open_dataset
 from cifar_core.photos import read_photo, to_input
-from cifar_core.sources import CIFAR10_CLASSES, DataError, download, find
+from cifar_core.sources import ARCHIVE, CIFAR10_CLASSES, DataError, download, downloaded, find
 
 CLASSES = ("cat", "dog", "zebra")
 BATCH_NAMES = [f"data_batch_{i}" for i in range(1, 6)]
@@ -608,17 +608,38 @@ def test_unreadable_source_is_named(tmp_path, empty_cache, monkeypatch):
 
 
 class _Archive(BaseHTTPRequestHandler):
+    """A server that can be as unreliable as the real ones.
+
+    Attributes:
+        cut: Bytes after which each connection ends, whatever was promised; None for none.
+        ranges: Whether it sends the part that is asked for, or always everything.
+        begins: From which byte on it was asked, request for request.
+    """
+
     content = b""
-    claimed: int | None = None
+    cut: int | None = None
+    ranges = True
     status = 200
-    requests = 0
+    begins: ClassVar[list[int]] = []
 
     def do_GET(self):
-        type(self).requests += 1
-        self.send_response(self.status)
-        self.send_header("Content-Length", str(self.claimed or len(self.content)))
+        asked = self.headers.get("Range")
+        begin = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and self.ranges else 0
+        self.begins.append(begin)
+        if self.status != 200:
+            self.send_response(self.status)
+            self.end_headers()
+            return
+        if begin >= len(self.content):
+            self.send_response(416)
+            self.end_headers()
+            return
+        self.send_response(206 if asked and self.ranges else 200)
+        if asked and self.ranges:
+            self.send_header("Content-Range", f"bytes {begin}-{len(self.content) - 1}/{len(self.content)}")
+        self.send_header("Content-Length", str(len(self.content) - begin))
         self.end_headers()
-        self.wfile.write(self.content)
+        self.wfile.write(self.content[begin:][: self.cut])
 
     def log_message(self, *_):
         pass
@@ -628,7 +649,7 @@ class _Archive(BaseHTTPRequestHandler):
 def server(monkeypatch):
     """A server of a small archive at the address that torchvision knows."""
     torchvision = pytest.importorskip("torchvision.datasets")
-    handler = type("Handler", (_Archive,), {"content": os.urandom(1_000_000)})
+    handler = type("Handler", (_Archive,), {"content": os.urandom(1_000_000), "begins": []})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=partial(server.serve_forever, 0.01))
     thread.start()
@@ -645,51 +666,115 @@ def failed_download(folder: Path) -> str:
     with pytest.raises(DataError) as error:
         list(download(folder))
     assert str(error.value).endswith(".")
-    assert list(folder.iterdir()) == []
+    assert not (folder / ARCHIVE).exists()
     return str(error.value)
 
 
 def test_download_arrives_whole_and_tells_its_bytes(server, tmp_path):
     steps = list(download(tmp_path / "new"))
-    assert (tmp_path / "new" / "cifar-10-python.tar.gz").read_bytes() == server.content
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["cifar-10-python.tar.gz"]
+    assert (tmp_path / "new" / ARCHIVE).read_bytes() == server.content
+    assert [path.name for path in (tmp_path / "new").iterdir()] == [ARCHIVE]
     assert (steps[-1].done, steps[-1].total) == (1_000_000, 1_000_000)
     assert len(steps) > 3
 
 
 def test_archive_that_is_there_is_not_downloaded_again(server, tmp_path):
-    (tmp_path / "cifar-10-python.tar.gz").write_bytes(server.content)
+    (tmp_path / ARCHIVE).write_bytes(server.content)
     assert list(download(tmp_path)) == []
-    assert server.requests == 0
+    assert server.begins == []
 
 
 def test_damaged_archive_is_replaced(server, tmp_path):
-    (tmp_path / "cifar-10-python.tar.gz").write_bytes(b"half of it")
+    (tmp_path / ARCHIVE).write_bytes(b"half of it")
     list(download(tmp_path))
-    assert (tmp_path / "cifar-10-python.tar.gz").read_bytes() == server.content
+    assert (tmp_path / ARCHIVE).read_bytes() == server.content
 
 
-def test_stopped_download_leaves_nothing(server, tmp_path):
+def test_stopped_download_goes_on_from_what_has_come(server, tmp_path):
     progress = download(tmp_path)
-    next(progress)
-    assert list(tmp_path.iterdir())
+    while next(progress).done < 300_000:
+        pass
     progress.close()
+    assert not (tmp_path / ARCHIVE).exists()
+    there = downloaded(tmp_path)
+    assert 300_000 <= there < 1_000_000
+    steps = list(download(tmp_path))
+    assert server.begins == [0, there]
+    assert steps[0].done > there
+    assert steps[0].total == 1_000_000
+    assert (tmp_path / ARCHIVE).read_bytes() == server.content
+    assert downloaded(tmp_path) == 0
+
+
+def test_cut_connections_are_taken_up_where_they_ended(server, tmp_path):
+    server.cut = 300_000
+    steps = list(download(tmp_path))
+    assert server.begins == [0, 300_000, 600_000, 900_000]
+    assert (tmp_path / ARCHIVE).read_bytes() == server.content
+    assert any("connection was lost" in step.what for step in steps)
+
+
+def test_server_that_ignores_what_is_asked_for_is_asked_from_the_beginning(server, tmp_path):
+    (tmp_path / f"{ARCHIVE}.part").write_bytes(server.content[:400_000])
+    server.ranges = False
+    list(download(tmp_path))
+    assert (tmp_path / ARCHIVE).read_bytes() == server.content
+
+
+def test_server_that_cuts_and_always_sends_all_is_given_up(server, tmp_path):
+    server.cut, server.ranges = 300_000, False
+    assert "the connection broke after 300,000 bytes" in failed_download(tmp_path)
+    assert len(server.begins) == 2
+
+
+def test_wrong_bytes_of_an_earlier_download_are_fetched_again(server, tmp_path):
+    (tmp_path / f"{ARCHIVE}.part").write_bytes(bytes(400_000))
+    steps = list(download(tmp_path))
+    assert server.begins == [400_000, 0]
+    assert any("checksum was wrong" in step.what for step in steps)
+    assert (tmp_path / ARCHIVE).read_bytes() == server.content
+
+
+def test_part_that_is_too_long_is_fetched_again(server, tmp_path):
+    (tmp_path / f"{ARCHIVE}.part").write_bytes(server.content + b"more")
+    list(download(tmp_path))
+    assert (tmp_path / ARCHIVE).read_bytes() == server.content
+
+
+def test_part_that_is_whole_becomes_the_archive(server, tmp_path):
+    (tmp_path / f"{ARCHIVE}.part").write_bytes(server.content)
+    list(download(tmp_path))
+    assert server.begins == [1_000_000]
+    assert (tmp_path / ARCHIVE).read_bytes() == server.content
+
+
+def test_altered_download_is_fetched_twice_and_refused(server, tmp_path):
+    server.content = server.content[::-1]
+    assert "sent has a wrong checksum, twice" in failed_download(tmp_path)
+    assert server.begins == [0, 0]
     assert list(tmp_path.iterdir()) == []
 
 
-def test_altered_download_is_refused(server, tmp_path):
-    server.content = server.content[::-1]
-    assert "sent has a wrong checksum" in failed_download(tmp_path)
-
-
-def test_broken_download_is_refused(server, tmp_path):
-    server.claimed = 2_000_000
-    assert "after 1,000,000 of 2,000,000 bytes" in failed_download(tmp_path)
+def test_download_that_breaks_keeps_what_has_come_and_says_so(server, tmp_path, monkeypatch):
+    monkeypatch.setattr("cifar_core.sources.ARCHIVE_BYTES", 20_000_000)
+    (tmp_path / f"{ARCHIVE}.part").write_bytes(server.content[:500_000] * 20)
+    server.content *= 20
+    server.cut = 0
+    assert "10 of 20 MB are there and are kept" in failed_download(tmp_path)
+    assert downloaded(tmp_path) == 10_000_000
 
 
 def test_answer_of_a_server_in_trouble_is_told(server, tmp_path):
     server.status = 503
     assert "answered 503" in failed_download(tmp_path)
+
+
+def test_two_downloads_into_one_folder_do_not_mix(server, tmp_path):
+    first = download(tmp_path)
+    next(first)
+    assert "is being downloaded" in failed_download(tmp_path)
+    list(first)
+    assert (tmp_path / ARCHIVE).read_bytes() == server.content
 
 
 def test_offline_download_names_the_three_other_ways(tmp_path, monkeypatch):
@@ -709,4 +794,4 @@ def test_full_disk_ends_a_download(server, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(Path, "replace", fail)
-    assert failed_download(tmp_path) == f"The disk is full: the archive needs 1 MB in {tmp_path}."
+    assert failed_download(tmp_path).startswith(f"The disk is full: the archive needs 170 MB in {tmp_path}; free")

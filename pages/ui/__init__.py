@@ -16,6 +16,7 @@ from cifar_core import job
 from cifar_core.datasets import DataInfo, cached
 from cifar_core.events import Boot, TaskProgress, duration
 from cifar_core.runs import Run, RunError, WorkFolder, list_runs
+from cifar_core.sources import DRAWN, DRAWN_NAME, absolute
 from cifar_core.subsets import info_of_classes
 from pages.ui import charts
 
@@ -71,7 +72,7 @@ def place() -> Place:
         options, _ = parser.parse_known_args(sys.argv[1:])
     except argparse.ArgumentError:
         options = parser.parse_args([])
-    data = str(Path(options.data).expanduser().resolve()) if options.data else None
+    data = absolute(options.data) if options.data else None
     cache = options.cache.resolve()
     return Place(options.runs.resolve(), cache, cache.parent, data)
 
@@ -99,9 +100,9 @@ def link(title: str, label: str, **query: str) -> None:
 
 
 def _kept() -> dict[str, str]:
-    """The run, data and selection that every link hands on: those in the URL, or just chosen, which get there later."""
+    """What every link hands on: the run, data, selection and step of the tour of the URL, or just chosen for it."""
     kept = {}
-    for name in ("run", "data", "selection"):
+    for name in ("run", "data", "selection", "tour"):
         value = st.query_params.get(name)
         if value is not None and value == st.session_state.get(f"{name}_in_url"):
             value = st.session_state.get(f"{name}_choice", value)
@@ -159,9 +160,24 @@ def choose_data() -> DataInfo | None:
 
 
 def no_data() -> None:
-    """The empty state of a page that needs images."""
+    """The empty state of a page that needs images: some are drawn, to have a beginning before any data set is there."""
     with st.container(border=True):
-        st.markdown("**No images here yet.** Open a data set you have, or fetch the original CIFAR-10 (170 MB).")
+        st.markdown(
+            f"**No images here yet.** {plain(DRAWN_NAME)} is being made, ten classes to look at and to train on. Or "
+            "open a data set you have, or fetch the original CIFAR-10 (170 MB)."
+        )
+        try:
+            folder, task = job.data_task(place().downloads, DRAWN)
+            # By itself but once, and without a rerun, which would wipe off what the page has just said.
+            if not folder.alive and "drawing_begun" not in st.session_state:
+                st.session_state["drawing_begun"] = True
+                job.start_task(folder, task, place().cache)
+        except RunError as error:
+            st.error(plain(str(error)))
+        except OSError as error:
+            st.error(plain(f"{place().downloads} cannot be written: {error.strerror}."))
+        else:
+            background(folder, task, done=False, start="Draw them")
         link("Data", "Open a data set")
 
 

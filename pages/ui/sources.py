@@ -11,14 +11,15 @@ import streamlit as st
 from cifar_core import job
 from cifar_core.datasets import DataInfo, cached, forget
 from cifar_core.runs import RunError, WorkFolder, read_json
-from cifar_core.sources import ARCHIVE, DataError
+from cifar_core.sources import ARCHIVE, ARCHIVE_BYTES, DRAWN, DataError, absolute, downloaded
 from pages import ui
 from pages.ui import loaders
 
 LAYOUTS = (
     "One of: the folder `cifar-10-batches-py` or the archive `cifar-10-python.tar.gz`; Parquet files "
     "`train-*.parquet` and `test-*.parquet`, or their folder; a folder of images `train/<class>/*` and "
-    "`test/<class>/*`, or `<class>/*`, of which a fifth becomes the test split. Images of any size are made 32 x 32."
+    "`test/<class>/*`, or `<class>/*`, of which a fifth becomes the test split. Images of any size are made 32 x 32. "
+    "`cartoon10` names pictures drawn by code."
 )
 
 
@@ -30,17 +31,38 @@ def offer() -> None:
         )
         asked = st.form_submit_button("Open", type="primary", icon=":material/folder_open:")
     st.caption(LAYOUTS)
+    there = downloaded(ui.place().downloads) / 1e6
     fetch = st.button(
-        "Download CIFAR-10 (170 MB)",
+        f"Go on with the download of CIFAR-10 ({there:,.0f} of 170 MB are there)"
+        if there
+        else "Download CIFAR-10 (170 MB)",
         icon=":material/download:",
-        help=f"From the site of its authors into {ui.plain(str(ui.place().downloads))}; the checksum is verified.",
+        help=f"From the site of its authors into {ui.plain(str(ui.place().downloads))}; the checksum is verified. It "
+        "can be stopped, and goes on from there.",
     )
+    with st.expander("If the site cannot be reached", icon=":material/wifi_off:"):
+        firewall()
     if fetch:
         _begin(None)
     elif asked and path.strip():
         _begin(_absolute(path))
     elif asked:
         st.warning("Type the path of a file or a folder first.", icon=":material/edit:")
+
+
+def firewall() -> None:
+    """What to do where a firewall or the lack of a network keeps CIFAR-10 away."""
+    st.markdown(
+        f"Behind a firewall, or without a network, any of these does. Bring it here on a disk or from a computer that "
+        "may, put it anywhere, and open its path above:\n"
+        f"- the same file `{ARCHIVE}` from a mirror or a colleague ({ARCHIVE_BYTES:,} bytes); in "
+        f"`{ui.place().downloads}` it is found by the download button too, which then checks it and fetches nothing,\n"
+        "- the two Parquet files of Hugging Face, `train-00000-of-00001.parquet` and `test-00000-of-00001.parquet` "
+        "from the folder `plain_text` of huggingface.co/datasets/uoft-cs/cifar10,\n"
+        "- a folder of pictures, one folder per class, of CIFAR-10 or of anything else.\n\n"
+        "If the site answers slowly or not at all, stop the download and go on later: what has come is kept. A proxy "
+        "is used where the environment variable `https_proxy` names one."
+    )
 
 
 def see_to_reading() -> None:
@@ -57,7 +79,8 @@ def see_to_reading() -> None:
         asked, tasks = own[0].path.name, {**tasks, own[0].path.name: own}
     for name in [*({asked} & set(tasks)), *(name for name in tasks if name != asked)]:
         folder, task = tasks[name]
-        if name != asked and not folder.alive:
+        # What is drawn where nothing else is there is shown by the empty state.
+        if name != asked and (not folder.alive or (task["source"] == DRAWN and not known)):
             continue
         source = task["source"] or str(Path(task["downloads"]) / ARCHIVE)
         if name == asked and not folder.alive:
@@ -67,6 +90,8 @@ def see_to_reading() -> None:
                 _drop()
                 if info:
                     st.query_params["data"] = info.id
+                    # Of the next training, too.
+                    st.session_state["set_data"] = info.source
                     st.toast(f"{ui.plain(info.name)} is open.", icon=":material/check:")
                 else:
                     st.warning(
@@ -83,6 +108,8 @@ def see_to_reading() -> None:
             what = ui.plain(source) if task["source"] else "CIFAR-10"
             st.markdown(f"{'Reading' if begun else 'Not opened:'} {what}")
             ui.background(folder, task, done=False)
+            if task["source"] is None and folder.state == "failed":
+                firewall()
             if name == asked and not own and not folder.alive and st.button("Dismiss", type="tertiary"):
                 _drop()
                 st.rerun()
@@ -160,7 +187,7 @@ def _absolute(typed: str) -> str:
     """The worker has a working folder of its own, so a path must not depend on it."""
     plain = typed.strip().strip("\"'")
     try:
-        return str(Path(plain).expanduser().absolute())
+        return absolute(plain)
     except RuntimeError:
         return plain
 

@@ -1,0 +1,194 @@
+"""A guided first run: one button trains a small network, and four steps look at what came of it.
+
+Which step a visitor is at stands in the URL (`tour`), beside the run; how far the tour has come is kept on disk too, so
+that it can be left and taken up again.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import streamlit as st
+
+from cifar_core import job
+from cifar_core.config import RECIPES, TrainConfig
+from cifar_core.datasets import DataInfo
+from cifar_core.runs import Run, RunError, own_runs, read_json, write_whole
+from pages import ui
+
+SHOWN_IMAGES = 24_000
+"""So many images, counted anew in each epoch, teach the quick recipe most of what there is in a small data set."""
+
+LARGE = 20_000
+"""Training images from which on the recipe's own two epochs are enough."""
+
+
+@dataclass(frozen=True)
+class Step:
+    page: str
+    title: str
+    sentence: str
+
+
+STEPS = (
+    Step(
+        "Train",
+        "Watch it learn",
+        "The loss says how wrong the network is: it falls, and the accuracy on images it never trains on rises.",
+    ),
+    Step(
+        "Evaluate",
+        "See where it is wrong",
+        "In the confusion matrix a row is what an image shows and a column what the network says, so all beside the "
+        "diagonal are mistakes: click one to see its images.",
+    ),
+    Step(
+        "Features",
+        "See what it finds alike",
+        "Each point of the map is a test image, near to those whose features are like its own: a class that is told "
+        "apart well is an island.",
+    ),
+    Step(
+        "Explain",
+        "See where it looks",
+        "The heat map is warm where the image speaks for the answer: a network that has understood something looks at "
+        "the thing, not at what is behind it.",
+    ),
+    Step(
+        "Overview",
+        "Go on by yourself",
+        "You have trained a network and seen where it is right, wrong and why; next change one setting on the Train "
+        "page and compare the two runs, or open other images on the Data page.",
+    ),
+)
+
+
+def settings(info: DataInfo) -> TrainConfig:
+    """Recipe quick on these images; for more epochs where they are few."""
+    epochs = RECIPES["quick"].settings["epochs"]
+    if info.train_images < LARGE:
+        epochs = min(max(round(SHOWN_IMAGES / info.train_images), epochs), 30)
+    return TrainConfig.from_values({**RECIPES["quick"].settings, "data": info.source, "epochs": epochs})
+
+
+def offer(infos: list[DataInfo]) -> None:
+    """On the Overview: the beginning of the tour while there is no run of one's own, or the way back to it."""
+    if "tour" in st.query_params:
+        show("Overview")
+        return
+    runs = own_runs(ui.place().runs)
+    run, step = _kept()
+    if run is not None:
+        with st.container(border=True):
+            st.markdown(
+                f"**The guided first run waits at step {step} of {len(STEPS)}:** {STEPS[step - 1].title.lower()}."
+            )
+            with st.container(horizontal=True):
+                if st.button("Go on with the tour", type="primary", icon=":material/tour:"):
+                    _go(run, step)
+                st.button("Forget it", on_click=_forget)
+    elif not runs:
+        with st.container(border=True):
+            about = f"on {ui.plain(infos[0].name)}" if infos else "as soon as there are images"
+            small = bool(infos) and infos[0].train_images < LARGE
+            st.markdown(
+                f"**New here?** Train a first small network {about}, which takes "
+                f"{'about 20 seconds' if small else 'a minute or two'} on two cores, and look at it in "
+                f"{len(STEPS)} steps."
+            )
+            if st.button("Train a first network", type="primary", icon=":material/tour:", disabled=not infos):
+                _begin(infos[0])
+
+
+def show(page: str) -> None:
+    """On every page: the step the visitor is at, with the ways back, on and out; nothing outside the tour."""
+    asked = st.query_params.get("tour")
+    if asked is None:
+        return
+    run, step = _asked(asked)
+    with st.container(border=True):
+        if run is None:
+            st.markdown("**The network of this tour is not here any more.**")
+            st.button("Leave the tour", on_click=_leave, key="tour-leave")
+            return
+        here = STEPS[step - 1]
+        st.markdown(f"**Step {step} of {len(STEPS)}: {here.title}.** {here.sentence}")
+        ready = bool(run.checkpoints())
+        with st.container(horizontal=True, vertical_alignment="center"):
+            if page != here.page:
+                if st.button(f"Back to {here.page}", type="primary", icon=":material/tour:", key="tour-return"):
+                    _go(run, step)
+            else:
+                if step > 1 and st.button("Back", icon=":material/arrow_back:", key="tour-back"):
+                    _go(run, step - 1)
+                if step == len(STEPS):
+                    if st.button("Finish the tour", type="primary", icon=":material/check:", key="tour-finish"):
+                        _forget()
+                        st.rerun()
+                elif st.button(
+                    "Next", type="primary", icon=":material/arrow_forward:", key="tour-next", disabled=not ready
+                ):
+                    _go(run, step + 1)
+            if step < len(STEPS):
+                st.button("Leave the tour", type="tertiary", on_click=_leave, key="tour-leave")
+            if not ready:
+                st.caption("The next step opens when the training has ended.")
+
+
+def _begin(info: DataInfo) -> None:
+    place = ui.place()
+    try:
+        run = job.start_run(settings(info), place.runs, place.cache)
+        run.describe(name="Guided first run")
+    except RunError as error:
+        st.error(ui.plain(str(error)))
+    else:
+        _go(run, 1)
+
+
+def _go(run: Run, step: int) -> None:
+    _keep(run, step)
+    page = next(entry.file for entry in ui.MENU if entry.title == STEPS[step - 1].page)
+    st.switch_page(page, query_params={"run": run.id, "tour": str(step)})
+
+
+def _leave() -> None:
+    """The place on disk stays, for the Overview to lead back to it."""
+    st.query_params.pop("tour", None)
+
+
+def _forget() -> None:
+    _leave()
+    _memory().unlink(missing_ok=True)
+
+
+def _memory() -> Path:
+    return ui.place().downloads / "tour.json"
+
+
+def _keep(run: Run, step: int) -> None:
+    try:
+        write_whole(_memory(), json.dumps({"run": run.id, "step": step}).encode())
+    except OSError as error:
+        st.toast(ui.plain(f"{_memory()} cannot be written: {error.strerror}."), icon=":material/error:")
+
+
+def _kept() -> tuple[Run | None, int]:
+    """The run and the step that were kept, as far as they make sense."""
+    kept = read_json(_memory())
+    if not isinstance(kept, dict) or kept.get("step") not in range(1, len(STEPS) + 1):
+        return None, 1
+    return _run(kept.get("run")), int(kept["step"])
+
+
+def _asked(step: str) -> tuple[Run | None, int]:
+    """The run of the tour and the step that the URL names; the first step where that is none."""
+    run, _ = _kept()
+    number = int(step) if step.isascii() and step.isdecimal() and 1 <= int(step) <= len(STEPS) else 1
+    return _run(st.query_params.get("run")) or run, number
+
+
+def _run(id: object) -> Run | None:
+    return next((run for run in own_runs(ui.place().runs) if run.id == id), None)

@@ -1,0 +1,138 @@
+"""The guided first run: where it begins, where it leads, and how it is left and taken up again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cifar_core import job
+from cifar_core.config import RECIPES
+from cifar_core.runs import Run, list_runs
+from pages.ui import tour
+from tests.conftest import Tiny
+
+OVERVIEW = "pages/overview.py"
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def device_is_known(cache: Path) -> None:
+    folder, _ = job.device_task(cache.parent)
+    (folder.path / "device.json").write_text(
+        json.dumps({"name": "CPU", "reason": "", "torch": "2", "python": "3", "cores": 2})
+    )
+
+
+def said(app: Any) -> str:
+    return " ".join(element.value for element in [*app.markdown, *app.caption])
+
+
+def labels(app: Any) -> list[str]:
+    return [button.label for button in app.button]
+
+
+def asked(app: Any, name: str) -> str:
+    """What the URL says; a list where a link has put it there."""
+    value = app.query_params[name]
+    return str(value if isinstance(value, str) else value[0])
+
+
+def press(app: Any, label: str) -> Any:
+    return next(button for button in app.button if button.label == label).click().run()
+
+
+def test_overview_without_runs_trains_a_first_network_with_one_button(
+    dashboard: Open, runs_root: Path, cache: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "launch", lambda *_: None)
+    app = press(dashboard(OVERVIEW), "Train a first network")
+    (run,) = list_runs(runs_root)
+    assert run.about.name == "Guided first run"
+    assert run.config == tour.settings(tiny.info)
+    assert run.config.model == RECIPES["quick"].settings["model"]
+    assert asked(app, "run") == run.id
+    assert asked(app, "tour") == "1"
+
+
+def test_few_images_are_shown_for_more_epochs(tiny: Tiny) -> None:
+    from dataclasses import replace
+
+    many = replace(tiny.info, train_counts=(50_000, 0, 0))
+    some = replace(tiny.info, train_counts=(6_000, 0, 0))
+    assert [tour.settings(info).epochs for info in (many, some, tiny.info)] == [2, 4, 30]
+
+
+def test_the_next_step_waits_for_weights(dashboard: Open, run_in_state: Callable[..., Run]) -> None:
+    run = run_in_state("running")
+    app = dashboard("pages/train.py", tour="1", run=run.id)
+    assert "Step 1 of 5: Watch it learn" in said(app)
+    assert app.button(key="tour-next").disabled
+
+
+@pytest.mark.parametrize(("number", "page"), [(n + 1, step.page) for n, step in enumerate(tour.STEPS)])
+def test_each_step_stands_on_its_page_with_one_sentence(
+    dashboard: Open, trained_run: Run, number: int, page: str
+) -> None:
+    app = dashboard(f"pages/{page.lower()}.py", tour=str(number), run=trained_run.id)
+    step = tour.STEPS[number - 1]
+    assert f"**Step {number} of 5: {step.title}.** {step.sentence}" in said(app)
+    keys = {button.key for button in app.button}
+    assert ("tour-back" in keys, "tour-next" in keys, "tour-finish" in keys) == (number > 1, number < 5, number == 5)
+
+
+def test_next_leads_to_the_page_of_the_next_step_and_is_remembered(
+    dashboard: Open, trained_run: Run, cache: Path
+) -> None:
+    app = dashboard("pages/train.py", tour="1", run=trained_run.id)
+    app.button(key="tour-next").click().run()
+    assert asked(app, "tour") == "2"
+    assert app.title[0].value == "Evaluate"
+    assert json.loads((cache.parent / "tour.json").read_text()) == {"run": trained_run.id, "step": 2}
+
+
+def test_tour_that_was_left_is_taken_up_on_the_overview(dashboard: Open, trained_run: Run, cache: Path) -> None:
+    app = dashboard("pages/features.py", tour="3", run=trained_run.id)
+    app.button(key="tour-back").click().run()
+    press(app, "Leave the tour")
+    assert "tour" not in app.query_params
+    assert "Step" not in said(app)
+    again = dashboard(OVERVIEW)
+    assert "waits at step 2 of 5" in said(again)
+    press(again, "Go on with the tour")
+    assert asked(again, "tour") == "2"
+    assert asked(again, "run") == trained_run.id
+
+
+def test_another_page_leads_back_to_the_step(dashboard: Open, trained_run: Run) -> None:
+    app = dashboard("pages/compare.py", tour="3", run=trained_run.id)
+    assert "Step 3 of 5" in said(app)
+    app.button(key="tour-return").click().run()
+    assert app.title[0].value == "Features"
+
+
+def test_finished_tour_is_not_offered_again(dashboard: Open, trained_run: Run, cache: Path) -> None:
+    (cache.parent / "tour.json").write_text(json.dumps({"run": trained_run.id, "step": 5}))
+    app = dashboard(OVERVIEW, tour="5", run=trained_run.id)
+    press(app, "Finish the tour")
+    assert "Step 5" not in said(app)
+    assert "Go on with the tour" not in labels(app)
+    assert "Train a first network" not in labels(app)
+    assert not (cache.parent / "tour.json").exists()
+
+
+def test_tour_of_a_network_that_is_gone_says_so(dashboard: Open) -> None:
+    app = dashboard("pages/train.py", tour="2", run="20260101-000000-none-0000")
+    assert "network of this tour is not here any more" in said(app)
+    press(app, "Leave the tour")
+    assert "tour" not in app.query_params
+
+
+@pytest.mark.parametrize("kept", ["{", "[]", '{"run": 3, "step": 99}', '{"run": "../x", "step": 2}'])
+def test_damaged_memory_is_no_memory(dashboard: Open, cache: Path, kept: str) -> None:
+    (cache.parent / "tour.json").write_text(kept)
+    assert "Train a first network" in labels(dashboard(OVERVIEW))
