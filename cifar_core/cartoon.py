@@ -130,11 +130,15 @@ def draw(count: int, seed: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np.u
     water = np.zeros((count, 3), np.int64)
     for number, scene in enumerate(_SCENES):
         which = np.flatnonzero(scenes == number)
+        if not len(which):
+            continue
         canvas = Canvas(len(which))
         scene(canvas, Chance(raw[which, 5:125]))
         behind[which], water[which] = canvas.pixels, canvas.water
     for number, view in enumerate(VIEWS):
         which = np.flatnonzero(views == number)
+        if not len(which):
+            continue
         canvas = Canvas(len(which))
         canvas.pixels[:], canvas.water[:] = behind[which], water[which]
         yield which, _finished(canvas, view, Chance(raw[which, 125:]), noise[which]), labels[which]

@@ -141,6 +141,11 @@ def test_other_seed_other_pictures() -> None:
     assert one.shape != other.shape or (one != other).any()
 
 
+def test_a_few_pictures_are_drawn_where_some_views_have_none() -> None:
+    drawn_ones = np.concatenate([which for which, _, _ in cartoon.draw(20, seed=0)])
+    assert sorted(drawn_ones.tolist()) == list(range(20))
+
+
 def test_splits_share_no_picture_and_classes_are_even(drawn: DataSet) -> None:
     assert drawn.info.classes == CIFAR10_CLASSES
     assert (drawn.info.train_counts, drawn.info.test_counts) == ((600,) * 10, (100,) * 10)

@@ -377,3 +377,36 @@ def test_the_path_of_the_command_line_is_read_by_itself_until_somebody_removes_i
     while folder.alive and time.monotonic() < limit:
         time.sleep(0.05)
     assert not folder.alive
+
+
+def test_a_download_that_was_stopped_is_offered_to_go_on(dashboard: Callable[..., Any], cache: Path) -> None:
+    with (cache.parent / "cifar-10-python.tar.gz.part").open("wb") as part:
+        part.truncate(43_000_000)
+    labels = [button.label for button in dashboard(PAGE).button]
+    assert "Go on with the download of CIFAR-10 (43 of 170 MB are there)" in labels
+
+
+def test_a_download_that_failed_says_what_else_can_be_done(dashboard: Callable[..., Any], cache: Path) -> None:
+    folder, task = job.data_task(cache.parent, None)
+    (folder.path / "task.json").write_text(json.dumps(task))
+    folder.append(Boot(pid=1, host="elsewhere"))
+    app = dashboard(PAGE)
+    beside_the_button = texts(app).count("Behind a firewall")
+    folder.append(End(outcome="failed", message="It cannot be reached."))
+    app = dashboard(PAGE, opening=folder.path.name)
+    assert (beside_the_button, texts(app).count("Behind a firewall")) == (1, 2)
+
+
+def test_pictures_drawn_for_want_of_others_say_so_and_lead_to_the_real_ones(
+    dashboard: Callable[..., Any], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cifar_core import cartoon
+
+    monkeypatch.setattr(cartoon, "COUNTS", {"train": 300, "test": 60})
+    shutil.rmtree(cache)
+    open_dataset("cartoon10", cache)
+    app = dashboard(PAGE)
+    assert app.expander[0].label == "Open another data set"
+    assert app.expander[0].proto.expanded
+    assert "Remove from the cache" not in [popover.label for popover in app.get("popover")]
+    assert "drawn by code, not CIFAR-10" in texts(app).replace("\\", "")
