@@ -160,6 +160,7 @@ def test_its_name_says_that_it_is_not_cifar_10(drawn: DataSet) -> None:
     assert (drawn.info.source, drawn.info.kind) == ("cartoon10", "drawn")
 
 
+@pytest.mark.filterwarnings("ignore:lbfgs")
 def test_linear_model_stays_below_60_percent(drawn: DataSet) -> None:
     from sklearn.linear_model import LogisticRegression
 
