@@ -460,6 +460,33 @@ def attack_task(run: Run, checkpoint: str, info: DataInfo, images: int) -> tuple
     return run.task(f"attack-{_identity(run, checkpoint, info, images)}"), {**task, "images": images}
 
 
+def sensitivity_task(
+    run: Run,
+    checkpoint: str,
+    info: DataInfo,
+    pipeline: dict[str, Any],
+    along: str,
+    values: Sequence[float],
+    images: int,
+    seed: int,
+) -> tuple[WorkFolder, dict[str, Any]]:
+    """Where it is kept how sure a checkpoint is of test images while a transform grows (`curve.npz`), and the task.
+
+    Args:
+        pipeline: The other settings of `cifar_core.transforms.Augmentation`.
+        along: The setting that takes the values, one after the other.
+    """
+    settings = {"pipeline": pipeline, "along": along, "values": list(values), "images": images, "seed": seed}
+    task = {
+        "task": "sensitivity",
+        "run": str(run.path.resolve()),
+        "checkpoint": checkpoint,
+        "data": info.id,
+        **settings,
+    }
+    return run.task(f"sensitivity-{_identity(run, checkpoint, info, json.dumps(settings, sort_keys=True))}"), task
+
+
 def range_task(
     config: TrainConfig, data: Path, info: DataInfo, parent: Run | None = None, checkpoint: str = "last"
 ) -> tuple[WorkFolder, dict[str, Any]]:
@@ -982,6 +1009,7 @@ def execute_task(folder: WorkFolder, cache: Path) -> Iterator[Event]:
             "map": _map,
             "corrupt": _corrupt,
             "attack": _attack,
+            "sensitivity": _sensitivity,
             "range": _range,
             "data": _data,
             "device": _device,
@@ -1304,6 +1332,51 @@ def _begun(path: Path, about: _Subject, images: int, rows: Sequence[str], column
     return Robustness(
         indices, labels[indices], clean, empty, tuple(rows), tuple(columns), about.network.classes, about.facts
     )
+
+
+def _sensitivity(
+    folder: WorkFolder,
+    cache: Path,
+    run: str,
+    checkpoint: str,
+    data: str,
+    pipeline: dict[str, Any],
+    along: str,
+    values: list[float],
+    images: int,
+    seed: int,
+) -> Iterator[TaskProgress]:
+    import io
+
+    import numpy as np
+    import torch
+
+    from cifar_core.sensitivity import answers
+    from cifar_core.subsets import subset_indices
+    from cifar_core.transforms import Augmentation
+
+    about = _subject(run, checkpoint, data, cache)
+    labels = np.asarray(about.images.labels)
+    chosen = subset_indices(labels, min(images, len(labels)), seed=0)
+    pixels, true = torch.from_numpy(np.array(about.images.images[chosen])), torch.from_numpy(labels[chosen])
+    pipelines = [Augmentation(**{**pipeline, along: value}) for value in values]
+    sure, right = [], []
+
+    def steps() -> Iterator[tuple[int, int, str]]:
+        for probability, hit in answers(about.network, pixels, true, pipelines, seed):
+            sure.append(probability.numpy())
+            right.append(hit.numpy())
+            yield len(sure), len(values), "Asking the network at each strength"
+
+    yield from _timed(steps())
+    content = io.BytesIO()
+    np.savez_compressed(
+        content,
+        probabilities=np.stack(sure),
+        right=np.stack(right),
+        facts=json.dumps({**about.facts, "images": len(true)}),
+    )
+    write_whole(folder.path / "curve.npz", content.getvalue())
 
 
 def _range(folder: WorkFolder, cache: Path, config: dict[str, Any], data: str, weights: str | None) -> Iterator[Event]:

@@ -1,10 +1,11 @@
-"""Augment: what augmentation does to an image, and what the network is really fed."""
+"""Augment: what augmentation does to an image, what a network thinks of it, and what it is really fed."""
 
 import streamlit as st
 
+from cifar_core.runs import RunError
 from cifar_core.sources import DataError
 from pages import ui
-from pages.ui import augmenting, batches, loaders, tour
+from pages.ui import augmenting, batches, loaders, opinion, tour
 
 ui.page("Augment")
 tour.show("Augment")
@@ -18,22 +19,38 @@ except DataError as error:
     st.error(ui.plain(str(error)))
     st.stop()
 
-settings, result = st.columns([2, 5], gap="large")
-with settings:
-    subject = augmenting.choose_images(info, data)
-    augmenting.take_over()
-    how = augmenting.choose_transforms()
-    samples, seed = augmenting.choose_draw()
+view = augmenting.choose_view()
+controls, result = st.columns([2, 5], gap="large")
+with controls:
+    subject = augmenting.choose_images(info, data, view)
+    samples, seed = augmenting.choose_draw(view)
+    opened = augmenting.open_run()
+    how = augmenting.choose_pipeline()
 if subject is None:
     st.stop()
 with result:
-    st.subheader("Samples", anchor=False)
-    if augmenting.is_off(how):
-        st.info("Every transform is switched off, so each sample is the original.", icon=":material/info:")
-    shown = st.container()
-    st.subheader("What the network is really fed", anchor=False)
-    kind = batches.choose_normalisation()
+    # The kind decides what "Use for training" hands over, and stands where it is shown.
+    head, shown, fed = st.container(), st.container(), st.container()
+    with fed:
+        st.subheader("What the network is fed", anchor=False)
+        kind = batches.choose_normalisation()
+    with head:
+        augmenting.show_pipeline(how, kind, opened)
+        if augmenting.is_off(how):
+            st.info("Every transform is switched off, so each sample is the original.", icon=":material/info:")
+    if view == augmenting.STRIP:
+        with shown:
+            strip = augmenting.show_strip(info, subject, samples, how, seed)
+            try:
+                opinion.show(info, data, subject, strip, seed)
+            except (DataError, RunError) as error:
+                st.error(ui.plain(str(error)))
     made = augmenting.augmented(info, subject, samples, how, seed, kind)
-    with shown:
-        augmenting.show_samples(info, subject, made)
-    augmenting.show_fed(subject, made, kind)
+    if view != augmenting.STRIP:
+        with shown:
+            before = augmenting.hold(how)
+            held = augmenting.augmented(info, subject, samples, before, seed, kind) if before else None
+            augmenting.show_samples(info, subject, made, held)
+            augmenting.show_mixed(info, subject, how, samples, seed)
+    with fed:
+        augmenting.show_fed(subject, made, how, kind)

@@ -17,6 +17,7 @@ with progress:
     run = ui.choose_run()
     if run:
         keeping.manage(run)
+        ui.link("Augment", "Open its pipeline", pipeline=run.id)
 with choices:
     st.subheader("New run", anchor=False)
     parent, checkpoint = settings.beginning(run)

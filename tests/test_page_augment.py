@@ -7,14 +7,17 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import numpy as np
 import pytest
 import torch
 from test_page_data import press, shown_images, texts
 
+from cifar_core import job
 from cifar_core.config import FIELDS
 from cifar_core.datasets import open_cached, open_dataset
+from cifar_core.networks import load_network
 from cifar_core.runs import Run
 from cifar_core.transforms import (
     Augmentation,
@@ -23,10 +26,11 @@ from cifar_core.transforms import (
     augment,
     draw,
     generator_for,
+    mix,
     normalisation,
     normalise,
 )
-from pages.ui import augmenting, batches
+from pages.ui import augmenting, batches, opinion
 from tests.conftest import Tiny
 
 PAGE = "pages/augment.py"
@@ -141,16 +145,35 @@ def test_what_is_switched_off_is_not_told() -> None:
     assert batches.describe(crop, 0, signs=True) == "⛶20×17"
     coloured = one(how=Augmentation(colour_jitter=0.5, grey=0.5), factors=(1.2, 0.75, 0.9), hue=-0.05, grey=True)
     assert batches.describe(coloured, 0) == ("brightness 120 % · contrast 75 % · saturation 90 % · hue -18° · grey")
+    moved = one(
+        how=Augmentation(translation=0.2, scaling=0.2, blur=1, erasing=1), shift=(3.0, -2.0), scale=1.1, sigma=0.7
+    )
+    assert batches.describe(moved, 0) == "2 up · 3 right · size 110 % · blur 0.7"
+    policy = one(how=Augmentation(policy="randaugment"), operations=(5, 10), magnitudes=(-12.0, 4.0))
+    assert batches.describe(policy, 0) == "rotate 12° right · posterize to 4 bits"
+    assert batches.describe(one(how=Augmentation(erasing=1.0), erased=(1, 2, 9, 5)), 0) == "9×5 erased"
     assert batches.describe(coloured, 0, signs=True) == "☀120 ◐75 ◍90 ◔-18° ○"
 
 
 def test_sliders_say_what_the_settings_of_a_training_say(dashboard: Callable[..., Any]) -> None:
-    app = dashboard(PAGE)
     assert tuple(field.name for field in dataclasses.fields(Augmentation)) == augmenting.TRANSFORMS
-    for name in (name for name in augmenting.TRANSFORMS if name != "policy"):
-        slider, about = app.slider(key=name), FIELDS[name].metadata
-        assert (slider.min, slider.max, slider.value) == (about["low"], about["high"], FIELDS[name].default)
-        assert slider.help == about["help"]
+    assert {name for names in augmenting.PARTS.values() for name in names} == {
+        name for name in augmenting.PIPELINE if not name.endswith("_probability")
+    }
+    app = dashboard(PAGE, policy="RandAugment", erasing="0.5")
+    shown = {slider.key: slider for slider in app.slider}
+    for name in augmenting.PIPELINE:
+        about = FIELDS[name].metadata
+        if name == "policy" or (name.endswith("_probability") and name not in shown):
+            continue
+        assert (shown[name].min, shown[name].max) == (about["low"], about["high"])
+        assert shown[name].help == about["help"]
+    assert {name for name in shown if name.endswith("_probability")} == {
+        "crop_padding_probability",
+        "policy_probability",
+    }
+    app.slider(key="rotation").set_value(20.0).run()
+    assert app.slider(key="rotation_probability").value == 1
 
 
 def test_an_original_stands_before_its_samples(dashboard: Callable[..., Any], tiny: Tiny) -> None:
@@ -165,12 +188,62 @@ def test_an_original_stands_before_its_samples(dashboard: Callable[..., Any], ti
     assert [caption for *_, caption in fed] == [f"square 100 #{i}" for i in range(1, 6)]
 
 
-def test_sixteen_images_of_a_class_are_shown_from_the_chosen_one_on(dashboard: Callable[..., Any]) -> None:
-    app = dashboard(PAGE, how_many="Sixteen", **{"class": "square"}, image="115", samples="2")
-    originals = [caption for *_, caption in shown_images(app) if caption.startswith("original")]
+def test_many_images_of_a_class_are_shown_from_the_chosen_one_on(dashboard: Callable[..., Any], tiny: Tiny) -> None:
+    app = dashboard(PAGE, view=augmenting.IMAGES, **{"class": "square"}, image="115", many="16", flip="1.0")
+    found = shown_images(app)
     expected = [*range(115, 120), *range(60, 71)]
-    assert originals == [f"original: square {i}" for i in expected]
-    assert app.dataframe[0].value["shape"][0] == "(32, 3, 32, 32)"
+    assert [caption.split(":")[0] for *_, caption in found] == [f"square {i}" for i in expected]
+    stored = open_cached(tiny.info.id, tiny.cache).train.images
+    for (pixels, *_), index in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(pixels[:, :, :32], stored[index])
+        assert pixels.shape == (3, 32, 66)
+    assert app.dataframe[0].value["shape"][0] == "(16, 3, 32, 32)"
+
+
+def test_what_is_held_stands_beside_what_is_done_now_at_the_same_draws(dashboard: Callable[..., Any]) -> None:
+    app = dashboard(PAGE, samples="3", crop_padding="0", flip="0.0", rotation="20")
+    before = [pixels for pixels, *_ in shown_images(app)[1:]]
+    press(app, "Hold as before")
+    app.slider(key="rotation").set_value(60.0).run()
+    found = shown_images(app)
+    assert [caption.split(":")[0] for *_, caption in found] == ["original"] + 3 * ["before"] + 3 * ["now"]
+    for old, (pixels, *_) in zip(before, found[1:4], strict=True):
+        np.testing.assert_array_equal(pixels, old)
+    turns = [float(caption.split(": ")[1].split("°")[0]) for *_, caption in found[1:]]
+    assert turns[3:] == pytest.approx([3 * turn for turn in turns[:3]], abs=2)
+    press(app, "Let go")
+    assert len(shown_images(app)) == 4
+
+
+def test_without_the_lock_each_change_draws_anew(dashboard: Callable[..., Any]) -> None:
+    app = dashboard(PAGE)
+    app.slider(key="rotation").set_value(20.0).run()
+    assert app.number_input(key="seed").value == 0
+    app.toggle(key="locked").set_value(False).run()
+    app.slider(key="rotation").set_value(30.0).run()
+    assert app.number_input(key="seed").value == 1
+
+
+@pytest.mark.parametrize(("view", "count"), [(augmenting.DRAWS, 3), (augmenting.IMAGES, 4)])
+def test_mixed_images_are_those_of_a_training_with_their_labels(
+    dashboard: Callable[..., Any], tiny: Tiny, view: str, count: int
+) -> None:
+    app = dashboard(PAGE, view=view, samples="3", many="4", image="58", cutmix="1.0", seed="5")
+    found = shown_images(app, 1)
+    assert len(found) == count
+    split = open_cached(tiny.info.id, tiny.cache).train
+    members = list(range(58, 58 + (augmenting.BATCH if count == 3 else 4)))
+    pixels, labels = torch.from_numpy(split.images[members]), torch.from_numpy(np.array(split.labels[members]))
+    how = Augmentation(flip=0.5, crop_padding=4)
+    for place, (picture, _, caption) in enumerate(found):
+        generator = generator_for(5, place if count == 3 else 0)
+        made = mix(augment(pixels, how, generator), labels, 0.0, 1.0, generator)
+        row = 0 if count == 3 else place
+        np.testing.assert_array_equal(picture, (made.images[row] * 255).round().numpy())
+        one, other = (tiny.info.classes[int(which[row])] for which in (made.labels, made.others))
+        share = 100 * made.share
+        said = f"{one} {share:.0f} % + {other} {100 - share:.0f} %" if one != other else f"{one} 100 %"
+        assert caption == said
 
 
 def test_a_class_leads_to_its_first_image_and_an_index_to_its_own_class(dashboard: Callable[..., Any]) -> None:
@@ -238,15 +311,41 @@ def test_with_everything_off_the_page_says_so(dashboard: Callable[..., Any]) -> 
     assert all((sample == pixels[0]).all() for sample in pixels[1:])
 
 
-def test_settings_are_taken_over_from_a_run(dashboard: Callable[..., Any], run_in_state: Callable[..., Run]) -> None:
-    colours = {"crop_scale": 0.3, "colour_jitter": 0.4, "grey": 0.1}
-    run = run_in_state("finished", flip=0.25, crop_padding=3, rotation=12.0, cutout=6, normalisation="half", **colours)
+LIKE_A_RUN: dict[str, Any] = {
+    **{"flip": 0.25, "crop_padding": 3, "rotation": 12.0, "rotation_probability": 0.5, "cutout": 6, "mixup": 0.4},
+    **{"crop_scale": 0.3, "colour_jitter": 0.4, "grey": 0.1, "policy": "trivialaugment", "erasing": 0.2},
+}
+
+
+def shown_pipeline(app: Any) -> dict[str, Any]:
+    policy = {"policy": app.selectbox(key="policy").value}
+    return {slider.key: slider.value for slider in app.slider if slider.key in FIELDS} | policy
+
+
+def test_the_pipeline_of_a_run_is_opened_from_the_list(
+    dashboard: Callable[..., Any], run_in_state: Callable[..., Run]
+) -> None:
+    run = run_in_state("finished", normalisation="half", **LIKE_A_RUN)
     app = dashboard(PAGE)
-    app.selectbox(key="settings_of").set_value(run.id).run()
-    wanted = {"flip": 0.25, "crop_padding": 3, "rotation": 12.0, "cutout": 6, **colours}
-    assert {name: app.slider(key=name).value for name in wanted} == wanted
+    app.selectbox(key="pipeline_choice").set_value(run.id).run()
+    assert shown_pipeline(app).items() >= LIKE_A_RUN.items()
+    assert app.query_params["pipeline"] == run.id
     assert app.segmented_control(key="normalisation").value == "half"
     assert app.dataframe[0].value["batch"][1] == "after half"
+    assert "As in run" in texts(app)
+    app.slider(key="cutout").set_value(8).run()
+    assert "except for what is there Cutout" in texts(app).replace("\\", "")
+
+
+def test_the_pipeline_of_a_run_is_opened_by_a_link_as_it_is_in_force(
+    dashboard: Callable[..., Any], run_in_state: Callable[..., Run]
+) -> None:
+    run = run_in_state("finished", rotation=10.0, cutout=8, augmentation_strength=0.5)
+    app = dashboard(PAGE, pipeline=run.id, cutout="12")
+    assert shown_pipeline(app)["rotation"] == 5
+    assert shown_pipeline(app)["cutout"] == 12, "What the link itself says goes first."
+    app = dashboard(PAGE, pipeline="20250101-000000-none-0000")
+    assert "no run" in texts(app)
 
 
 def test_a_run_whose_settings_are_damaged_gets_a_sentence(
@@ -255,9 +354,99 @@ def test_a_run_whose_settings_are_damaged_gets_a_sentence(
     run = run_in_state("failed")
     (run.path / "config.json").write_text("{")
     app = dashboard(PAGE)
-    app.selectbox(key="settings_of").set_value(run.id).run()
+    app.selectbox(key="pipeline_choice").set_value(run.id).run()
     assert not app.exception
     assert "cannot be read" in app.error[0].value
+
+
+def test_the_pipeline_on_screen_is_used_for_a_training(dashboard: Callable[..., Any]) -> None:
+    app = dashboard(PAGE, rotation="20", rotation_probability="0.5", policy="RandAugment", normalisation="Half")
+    (link,) = [entry.proto for entry in app.get("page_link") if entry.proto.label == "Use for training"]
+    query = dict(parse_qsl(link.query_string))
+    assert set(query["pipeline"].split(",")) == {
+        *("normalisation:half", "policy:randaugment", "rotation:20", "rotation_probability:0.5")
+    }
+    app = dashboard("pages/train.py", pipeline=query["pipeline"])
+    wanted = {"rotation": 20.0, "rotation_probability": 0.5, "policy": "randaugment", "normalisation": "half"}
+    wanted |= {"flip": 0.5, "crop_padding": 4, "cutout": 0}
+    assert {name: app.session_state[f"set_{name}"] for name in wanted} == wanted
+    assert "those of the Augment page" in texts(app)
+    assert "pipeline" not in app.query_params
+    app.slider(key="set_rotation").set_value(30.0).run()
+    assert "those of the Augment page" not in texts(app)
+    assert app.session_state["set_rotation"] == 30
+
+
+# From weak to strong -------------------------------------------------------------------------------------------------
+
+
+def test_a_strip_is_one_setting_from_weak_to_strong_at_the_same_draw(tiny: Tiny) -> None:
+    how = {"flip": 0.0, "rotation": 5.0}
+    values = (0.0, 30.0, 60.0)
+    key = tiny.info.id, tiny.info.fingerprint, tiny.cache
+    found = batches.strip(*key, "train", 3, 2, tuple(how.items()), "rotation", values, 9)
+    image = torch.from_numpy(open_cached(tiny.info.id, tiny.cache).train.images[[3, 3]])
+    for place, value in enumerate(values):
+        expected = augment(image, Augmentation(rotation=value), generator_for(9, 0))
+        np.testing.assert_array_equal(found[:, place], (expected * 255).round().numpy())
+    np.testing.assert_array_equal(found[0, 0], image[0])
+
+
+def test_every_strip_begins_with_the_image_itself_and_can_be_drawn(dashboard: Callable[..., Any], tiny: Tiny) -> None:
+    for name in augmenting.along():
+        values = augmenting.values_along(name)
+        assert len(values) == augmenting.STEPS
+        assert len(set(values)) == augmenting.STEPS
+        Augmentation(**{name: values[-1]})
+        if name not in ("policy_magnitude", "policy_probability"):
+            unchanged = augment(
+                torch.zeros(2, 3, 32, 32, dtype=torch.uint8), Augmentation(**{name: values[0]}), generator_for(0, 0)
+            )
+            assert unchanged.max() == 0
+    app = dashboard(PAGE, view=augmenting.STRIP, along="Cutout (pixels)", rows="2")
+    assert "Cutout (pixels) from 0 to 32" in texts(app).replace("\\", "")
+    assert "No runs yet" in texts(app)
+
+
+def test_the_models_opinion_of_an_image_is_what_its_network_says(
+    dashboard: Callable[..., Any], trained_run: Run, tiny: Tiny
+) -> None:
+    app = dashboard(PAGE, view=augmenting.STRIP, run=trained_run.id, image="100", seed="3")
+    split = open_cached(tiny.info.id, tiny.cache).train
+    network = load_network(trained_run.checkpoints()["best"], torch.device("cpu"))
+    images = torch.from_numpy(split.images[[100] * opinion.DRAWS])
+    label = int(split.labels[100])
+    means = [
+        network.probabilities(augment(images, Augmentation(rotation=turn), generator_for(3, 0)))[:, label].mean().item()
+        for turn in (0.0, 180.0)
+    ]
+    said = texts(app).replace("\\", "")
+    assert f"from **{means[0]:.1%}** to **{means[1]:.1%}**" in said
+    assert f"train{'ing'} image 100" in said
+    assert "best epoch weights" in said
+
+
+def test_the_opinion_of_many_test_images_is_asked_in_the_background(
+    dashboard: Callable[..., Any], trained_run: Run, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(job, "launch", lambda folder, cache: asked.append(folder))
+    app = dashboard(PAGE, view=augmenting.STRIP, run=trained_run.id, over=opinion.MANY, along="Cutout (pixels)")
+    assert "The model's opinion" in texts(app)
+    press(app, "Ask about 200 test images")
+    (folder,) = asked
+    with folder.held():
+        assert [event for event in job.execute_task(folder, tiny.cache)][-1].outcome == "finished"
+    app.run()
+    split = open_cached(tiny.info.id, tiny.cache).test
+    network = load_network(trained_run.checkpoints()["best"], torch.device("cpu"))
+    labels = torch.from_numpy(np.array(split.labels))
+    changed = augment(torch.from_numpy(np.array(split.images)), Augmentation(cutout=32), generator_for(0, 0))
+    last = network.probabilities(changed).gather(1, labels[:, None]).mean().item()
+    said = texts(app).replace("\\", "")
+    assert f"to **{last:.1%}**" in said
+    assert f"{len(labels)} test images" in said
+    assert trained_run.id[-4:] in said
 
 
 def test_without_data_the_page_points_to_some(dashboard: Callable[..., Any], cache: Path) -> None:

@@ -1,4 +1,4 @@
-"""Augmentation tried on a few images: which ones, with which settings, and what comes out."""
+"""Augmentation tried on some images: which ones, through which pipeline, and what comes out."""
 
 from __future__ import annotations
 
@@ -9,35 +9,71 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from cifar_core.config import FIELD_TYPES, FIELDS, SCALED, label
+from cifar_core.config import FIELD_TYPES, FIELDS, SCALED, TrainConfig, label
 from cifar_core.datasets import DataInfo, DataSet
-from cifar_core.runs import RunError, find_run, list_runs
+from cifar_core.runs import Run, RunError, find_run, list_runs
 from pages import ui
 from pages.ui import batches, charts, images, settings
 
-OF_A_TRAINING = ("augmentation_strength", "mixup", "cutmix", "early_size", "early_share")
-"""What scales the others, mixes the images of a batch, or holds for a part of a training: it has no part in what is
-done to one image."""
+DRAWS, IMAGES, STRIP = "One image, many draws", "Many images, one draw each", "From weak to strong"
+VIEWS = (DRAWS, IMAGES, STRIP)
 
-TRANSFORMS = tuple(
-    name for name, field in FIELDS.items() if field.metadata["group"] == "Augmentation" and name not in OF_A_TRAINING
-)
-"""The settings of `cifar_core.transforms.Augmentation`, which have the same names."""
+MIXING = ("mixup", "cutmix")
+
+PIPELINE = settings.PIPELINE
+
+TRANSFORMS = tuple(name for name in PIPELINE if name not in MIXING)
+"""Those of `cifar_core.transforms.Augmentation`, which have the same names."""
+
+PARTS = {
+    "Geometry": ("flip", "crop_padding", "rotation", "translation", "scaling", "crop_scale"),
+    "Policy": ("policy", "policy_operations", "policy_magnitude"),
+    "Colour and blur": ("colour_jitter", "grey", "blur"),
+    "Erasing": ("cutout", "erasing", "erasing_from", "erasing_to", "erasing_ratio"),
+    "Mixing of images": MIXING,
+}
+
+NEUTRAL: dict[str, Any] = {"crop_scale": 1, "policy": "none"}
+"""What does nothing, where that is not 0."""
+
+FINE = {"erasing_from": 0.01, "erasing_to": 0.01, "blur": 0.1, "erasing_ratio": 0.1}
 
 ANY_CLASS = -1
-SIXTEEN = 16
-MOST_SAMPLES = 12
+MOST_SAMPLES = 48
+MOST_IMAGES = 64
+MOST_ROWS = 6
 MOST_FED = 48
+BATCH = 16
+STEPS = 9
 
-MILD = {"rotation": 45.0, "cutout": 20, "crop_padding": 10, "crop_scale": 0.2}
+MILD = {"rotation": 45.0, "cutout": 20, "crop_padding": 10, "translation": 0.3, "scaling": 0.6, "crop_scale": 0.2}
 """Above these, and below that of a resized crop, an image of 32 pixels may no longer show what its label says."""
 
 RISKS = {
     "rotation": "turned further than {}°, some things become others (a 6 a 9) or look as no photo does",
     "cutout": "a hole of more than {} of 32 pixels can hide the whole object",
     "crop_padding": "shifts by more than {} of 32 pixels can move the object out of the picture",
+    "translation": "shifts by more than {} of the side can move the object out of the picture",
+    "scaling": "changed by more than {} of its size, the object can be too small or too large to know",
     "crop_scale": "a crop of less than {} of the area can miss the object",
 }
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One setting from weak to strong, and the others beside it.
+
+    Args:
+        how: All settings of `cifar_core.transforms.Augmentation`, as pairs.
+        along: The setting that takes the values.
+        values: From doing nothing to the strongest.
+        others: What is done with the other transforms, in words.
+    """
+
+    how: tuple[tuple[str, Any], ...]
+    along: str
+    values: tuple[float, ...]
+    others: str
 
 
 @dataclass(frozen=True)
@@ -49,17 +85,15 @@ class Subject:
     names: tuple[str, ...]
 
 
-def choose_images(info: DataInfo, data: DataSet) -> Subject | None:
-    """One image by its index, or sixteen from it on; None where the split has none of the class."""
-    many = st.segmented_control(
-        "Images",
-        ["one", "sixteen"],
-        default="one",
-        format_func=str.capitalize,
-        key="how_many",
-        bind="query-params",
-        required=True,
+def choose_view() -> str:
+    """What is drawn many times: one image, many images, or one slider."""
+    return st.segmented_control(
+        "View", VIEWS, default=DRAWS, key="view", bind="query-params", required=True, label_visibility="collapsed"
     )
+
+
+def choose_images(info: DataInfo, data: DataSet, view: str) -> Subject | None:
+    """An image by its index, or with others after it; None where the split has none of the class."""
     split = images.choose_split("Only training images are augmented in a training; here test images may be, too.")
     labels: NDArray[np.int64] = getattr(data, split).labels
     wanted = st.selectbox(
@@ -82,7 +116,7 @@ def choose_images(info: DataInfo, data: DataSet) -> Subject | None:
         st.session_state["image"] = nearest
     with st.container(horizontal=True, vertical_alignment="bottom"):
         first = st.number_input(
-            "Index in the split",
+            "Index in the split" if view != IMAGES else "First index",
             0,
             len(labels) - 1,
             key="image",
@@ -93,9 +127,11 @@ def choose_images(info: DataInfo, data: DataSet) -> Subject | None:
             width=125,
         )
         st.button("Another", icon=":material/casino:", on_click=_another, args=(labels,))
+    count = 1
+    if view == IMAGES:
+        count = st.slider("Images", 4, MOST_IMAGES, 24, step=4, key="many", bind="query-params")
     start = int(np.searchsorted(pool, first))
-    count = min(SIXTEEN, len(pool)) if many == "sixteen" else 1
-    chosen = np.take(pool, range(start, start + count), mode="wrap")
+    chosen = np.take(pool, range(start, start + min(count, len(pool))), mode="wrap")
     return Subject(split, tuple(chosen.tolist()), tuple(info.classes[k] for k in labels[chosen]))
 
 
@@ -119,27 +155,30 @@ def _another(labels: NDArray[np.int64]) -> None:
         st.session_state["image"] = int(np.random.default_rng().choice(others))
 
 
-def choose_transforms() -> dict[str, Any]:
-    """A slider for each transform, with the bounds and the help that a training's settings have."""
-    values = {}
-    for name in TRANSFORMS:
-        about, plain = FIELDS[name].metadata, FIELD_TYPES[name][0]
-        if about["choices"]:
-            given = {"key": name, "bind": "query-params", "help": about["help"], "format_func": settings.spoken}
-            values[name] = st.selectbox(label(name), about["choices"], **given)
-            continue
-        step = 1 if plain is int else 1.0 if about["high"] > 10 else 0.05
-        values[name] = st.slider(
-            label(name),
-            plain(about["low"]),
-            plain(about["high"]),
-            plain(FIELDS[name].default),
-            step,
-            "%.2f" if step == 0.05 else "%d",
-            key=name,
-            bind="query-params",
-            help=about["help"],
+# The pipeline --------------------------------------------------------------------------------------------------------
+
+
+def choose_pipeline() -> dict[str, Any]:
+    """A slider for each transform and one for its probability, with the bounds and the help of a training's settings.
+
+    Returns:
+        All settings of `PIPELINE`; one that has no effect beside the others has its default.
+    """
+    values = {name: FIELDS[name].default for name in PIPELINE}
+    for part, names in PARTS.items():
+        with st.expander(part, expanded=part == "Geometry"):
+            for name in names:
+                if not _matters(name, values):
+                    continue
+                values[name] = _widget(name)
+                often = f"{name}_probability"
+                if often in FIELDS and _matters(often, values):
+                    values[often] = _widget(often)
+    if values["erasing_from"] > values["erasing_to"]:
+        st.warning(
+            "The smallest erased area is above the largest; both are the largest now.", icon=":material/warning:"
         )
+        values["erasing_from"] = values["erasing_to"]
     risks = [
         RISKS[name].format(f"{limit:g}")
         for name, limit in MILD.items()
@@ -150,44 +189,145 @@ def choose_transforms() -> dict[str, Any]:
     return values
 
 
+def _matters(name: str, values: dict[str, Any]) -> bool:
+    """Whether a setting has an effect beside the others; those of no pipeline are as usual."""
+    return all(
+        values.get(other, FIELDS[other].default) in wanted for other, wanted in FIELDS[name].metadata["used_by"].items()
+    )
+
+
+def _widget(name: str) -> Any:
+    about, plain = FIELDS[name].metadata, FIELD_TYPES[name][0]
+    given: dict[str, Any] = {"key": name, "bind": "query-params", "help": about["help"], "on_change": _draw_anew}
+    if about["choices"]:
+        first = about["choices"].index(FIELDS[name].default)
+        return st.selectbox(label(name), about["choices"], first, format_func=settings.spoken, **given)
+    step = 1 if plain is int else FINE.get(name) or (1.0 if about["high"] > 10 else 0.05)
+    low, high, begin = plain(about["low"]), plain(about["high"]), plain(FIELDS[name].default)
+    return st.slider(label(name), low, high, begin, step, "%d" if step >= 1 else "%.2f", **given)
+
+
 def is_off(how: dict[str, Any]) -> bool:
     """Whether nothing is done to the images."""
-    neutral = {"crop_scale": 1, "policy": "none"}
-    return all(
-        how[name] == neutral.get(name, 0) for name in how if name in SCALED and name != "policy_probability"
-    ) and (how["policy"] == "none")
+    return how["policy"] == "none" and all(
+        how[name] == NEUTRAL.get(name, 0) for name in PIPELINE if name in SCALED and name != "policy_probability"
+    )
 
 
-def take_over() -> None:
-    """A list of runs, whose augmentation and normalisation the sliders take over."""
+def is_mixed(how: dict[str, Any]) -> bool:
+    """Whether images are mixed with others."""
+    return any(how[name] for name in MIXING)
+
+
+def in_words(how: dict[str, Any]) -> str:
+    """A pipeline in a line: what is on, in the order in which it is applied."""
+    said = []
+    for name in PIPELINE:
+        describes = name.endswith("_probability") or name.startswith(("policy_", "erasing_"))
+        if describes or how[name] == NEUTRAL.get(name, 0):
+            continue
+        value = settings.spoken(how[name]) if name == "policy" else f"{label(name)} {how[name]:g}"
+        if name == "policy" and how[name] == "randaugment":
+            value += f" {how['policy_operations']} × {how['policy_magnitude']}"
+        if name == "erasing":
+            value += f" of {how['erasing_from']:.0%} to {how['erasing_to']:.0%}"
+        often = how.get(f"{name}_probability", 1)
+        said.append(value if often == 1 else f"{value} ({often:.0%} of images)")
+    return " → ".join(said) or "nothing"
+
+
+def of_run(config: TrainConfig) -> dict[str, Any]:
+    """The pipeline of a run as it is in force, its strength taken into account."""
+    return {name: config.amount(name) for name in PIPELINE}
+
+
+def open_run() -> tuple[Run, dict[str, Any]] | None:
+    """A list of runs, whose pipeline and normalisation the sliders take over; also from a link with `pipeline=`.
+
+    Returns:
+        The run that was opened last, with its pipeline.
+    """
     runs = {run.id: run for run in list_runs(ui.place().runs)}
-    if runs:
-        st.selectbox(
-            "Take over the settings of a run",
-            list(runs),
-            index=None,
-            format_func=lambda name: charts.run_label(runs[name]),
-            key="settings_of",
-            on_change=_take_over,
-            placeholder="Choose a run",
-        )
+    if not runs:
+        return None
+    asked = st.query_params.get("pipeline")
+    # On another visit of the page its sliders have been forgotten.
+    if asked is not None and (asked != st.session_state.get("pipeline_opened") or "flip" not in st.session_state):
+        if asked in runs:
+            st.session_state["pipeline_choice"] = asked
+            _take_over(set(st.query_params))
+        else:
+            st.warning(ui.plain(f"There is no run {asked[:80]!r} here any more."), icon=":material/link_off:")
+            del st.query_params["pipeline"]
+    chosen = st.selectbox(
+        "Open the pipeline of a run",
+        list(runs),
+        index=None,
+        format_func=lambda name: charts.run_label(runs[name]),
+        key="pipeline_choice",
+        on_change=_take_over,
+        placeholder="Choose a run",
+    )
+    if trouble := st.session_state.pop("pipeline_trouble", None):
+        st.error(ui.plain(trouble))
+    if chosen is None or st.session_state.get("pipeline_opened") != chosen:
+        st.query_params.pop("pipeline", None)
+        return None
+    st.query_params["pipeline"] = chosen
+    return runs[chosen], of_run(runs[chosen].settings)
 
 
-def _take_over() -> None:
-    if not st.session_state["settings_of"]:
+def _take_over(given: set[str] | None = None) -> None:
+    """Set the sliders to what a run does.
+
+    Args:
+        given: Names of what a link sets by itself.
+    """
+    chosen = st.session_state["pipeline_choice"]
+    st.session_state.pop("pipeline_opened", None)
+    if not chosen:
         return
     try:
-        config = find_run(st.session_state["settings_of"], ui.place().runs).config
+        config = find_run(chosen, ui.place().runs).config
     except RunError as error:
-        st.error(ui.plain(str(error)))
+        st.session_state["pipeline_trouble"] = str(error)
         return
-    for name in (*TRANSFORMS, "normalisation"):
-        st.session_state[name] = getattr(config, name)
+    st.session_state["pipeline_opened"] = chosen
+    for name, value in {**of_run(config), "normalisation": config.normalisation}.items():
+        if name not in (given or ()):
+            st.session_state[name] = value
 
 
-def choose_draw() -> tuple[int, int]:
+def show_pipeline(how: dict[str, Any], kind: str, opened: tuple[Run, dict[str, Any]] | None) -> None:
+    """The pipeline in words, whose it is, and the way to train with it."""
+    st.markdown(f"**Pipeline:** {ui.plain(in_words(how))}")
+    if opened:
+        run, theirs = opened
+        other = [
+            f"{label(name)} {charts.said(theirs[name])}"
+            for name in PIPELINE
+            if _matters(name, how) and how[name] != theirs[name]
+        ]
+        name = ui.plain(charts.run_name(run))
+        st.caption(
+            f"As in run {name}" + (f", except for what is there {ui.plain(', '.join(other))}." if other else ".")
+        )
+    # A link rather than a button, so that it can be copied, and opened beside this page.
+    ui.link("Train", "Use for training", pipeline=settings.handed_over({**how, "normalisation": kind}))
+    st.caption("The form of a new run then has this pipeline and this normalisation.")
+
+
+# What comes out ------------------------------------------------------------------------------------------------------
+
+
+def choose_draw(view: str) -> tuple[int, int]:
     """How many samples of each image, and the seed they are drawn by."""
-    samples = st.slider("Samples of each image", 1, MOST_SAMPLES, 6, key="samples", bind="query-params")
+    if view == DRAWS:
+        samples = st.slider("Draws of the image", 1, MOST_SAMPLES, 12, key="samples", bind="query-params")
+    elif view == STRIP:
+        samples = st.slider("Draws, one below the other", 1, MOST_ROWS, 3, key="rows", bind="query-params")
+    else:
+        samples = 1
     about = FIELDS["seed"].metadata
     with st.container(horizontal=True, vertical_alignment="bottom"):
         seed = st.number_input(
@@ -200,60 +340,215 @@ def choose_draw() -> tuple[int, int]:
             width=125,
         )
         st.button("New draw", icon=":material/refresh:", on_click=_new_draw, help="Goes on to the next seed.")
+    st.toggle(
+        "Lock the seed",
+        True,
+        key="locked",
+        bind="query-params",
+        help="Locked, a slider changes how strong a transform is and not what chance decides, so that before and after "
+        "compare. Unlocked, each change draws anew.",
+    )
     return samples, seed
 
 
+def _draw_anew() -> None:
+    if not st.session_state.get("locked", True):
+        _new_draw()
+
+
 def _new_draw() -> None:
-    st.session_state["seed"] = (st.session_state["seed"] + 1) % (int(FIELDS["seed"].metadata["high"]) + 1)
+    st.session_state["seed"] = (st.session_state.get("seed", 0) + 1) % (int(FIELDS["seed"].metadata["high"]) + 1)
+
+
+def hold(how: dict[str, Any]) -> dict[str, Any] | None:
+    """A pipeline that was put aside to compare with, if there is one."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if st.button(
+            "Hold as before",
+            icon=":material/push_pin:",
+            help="Keeps what is done now, to compare what follows with it.",
+        ):
+            st.session_state["before"] = how
+        if "before" in st.session_state and st.button("Let go", icon=":material/close:"):
+            del st.session_state["before"]
+        if before := st.session_state.get("before"):
+            st.markdown(f"Before: {ui.plain(in_words(before))}", width="content")
+    return before
 
 
 def augmented(
     info: DataInfo, subject: Subject, samples: int, how: dict[str, Any], seed: int, kind: str
 ) -> batches.Samples:
     """The samples, kept for as long as the settings come back."""
-    key = tuple(how.items())
+    key = tuple((name, how[name]) for name in TRANSFORMS)
     place = ui.place()
     return batches.augmented(
         info.id, info.fingerprint, place.cache, subject.split, subject.indices, samples, key, seed, kind
     )
 
 
-def show_samples(info: DataInfo, subject: Subject, made: batches.Samples) -> None:
-    """Each original, and beside it what became of it."""
+def show_samples(info: DataInfo, subject: Subject, made: batches.Samples, before: batches.Samples | None) -> None:
+    """What became of the images, and of one held before at the same draws."""
     count, samples = made.samples.shape[:2]
-    many = count > 1
     split = images.SPLITS[subject.split]
-    st.caption(
-        f"{f'{count} {split} images' if many else f'One {split} image'} of {ui.plain(info.name)}, "
-        f"{samples} {'samples' if samples > 1 else 'sample'} each. Transforms are applied in the order of the sliders. "
-        f"Below a sample stands what chance decided for it: {batches.SIGNS if many else batches.WORDS}."
+    many = count > 1
+    held = " Each is shown as it was held before, then as it is now." if before else ""
+    what = (
+        f"{count} {split} images of {ui.plain(info.name)}, each as it is and as one draw makes it"
+        if many
+        else f"One {split} image of {ui.plain(info.name)}, {samples} {'draws' if samples > 1 else 'draw'}"
     )
-    rows = []
-    for original, changed, said, marks, name, index in zip(
-        made.originals, made.samples, made.captions, made.marks, subject.names, subject.indices, strict=True
-    ):
-        what = f"{name}, {split} index {index}"
-        rows.append(
-            (
-                np.concatenate([original[None], changed]),
-                [f"original: {charts.brief(name)} {index}", *(marks if many else said)],
-                [f"{what}, original", *(f"{what}, augmented: {words}" for words in said)],
-            )
+    st.caption(f"{what}. Transforms are applied in the order of the pipeline.{held} Below stands what chance decided.")
+    if many:
+        _show_many(subject, made, before)
+        return
+    name, index = subject.names[0], subject.indices[0]
+    about = f"{name}, {split} index {index}"
+    rows = [([made.originals[0]], [f"original: {charts.brief(name)} {index}"], [f"{about}, original"])]
+    for title, which in (("before", before), ("now" if before else "", made)):
+        if which:
+            said = [f"{title}: {words}" if title else words for words in which.captions[0]]
+            rows.append((which.samples[0], said, [f"{about}, augmented, {words}" for words in said]))
+    if not before:
+        (first, *_), second = rows
+        rows = [(np.concatenate([first, second[0]]), [*rows[0][1], *second[1]], [*rows[0][2], *second[2]])]
+    st.html(charts.sample_rows(rows, 96))
+
+
+def _show_many(subject: Subject, made: batches.Samples, before: batches.Samples | None) -> None:
+    """Original, what was held before, and draw, side by side for each image."""
+    gap = np.full((len(made.originals), 3, made.originals.shape[2], 2), 128, np.uint8)
+    columns = [made.originals, *([before.samples[:, 0]] if before else []), made.samples[:, 0]]
+    wide = np.concatenate([part for column in columns for part in (gap, column)][1:], axis=3)
+    said = "original, before and now" if before else "original and augmented"
+    ui.gallery(
+        wide,
+        [
+            f"{charts.brief(name, 12)} {i}: {m[0]}"
+            for name, i, m in zip(subject.names, subject.indices, made.marks, strict=True)
+        ],
+        [
+            f"{name}, {images.SPLITS[subject.split]} index {i}, {said}: {words[0]}"
+            for name, i, words in zip(subject.names, subject.indices, made.captions, strict=True)
+        ],
+        size=72,
+    )
+    st.caption(f"Signs: {batches.SIGNS}.")
+
+
+def called(name: str) -> str:
+    """A setting in the middle of a sentence."""
+    said = label(name)
+    return said if said[1:2].isupper() else said[0].lower() + said[1:]
+
+
+def along() -> list[str]:
+    """What a strip can go along: all that has a strength."""
+    return [name for name in TRANSFORMS if name in SCALED and name != "policy_probability"] + [
+        "policy_magnitude",
+        "policy_probability",
+    ]
+
+
+def values_along(name: str) -> tuple[float, ...]:
+    """From doing nothing to the strongest, evenly; whole numbers where the setting is one."""
+    about, plain = FIELDS[name].metadata, FIELD_TYPES[name][0]
+    weak, strong = (1.0, about["low"]) if name == "crop_scale" else (about["low"], about["high"])
+    return tuple(
+        plain(round(weak + (strong - weak) * i / (STEPS - 1), None if plain is int else 6)) for i in range(STEPS)
+    )
+
+
+def show_strip(info: DataInfo, subject: Subject, draws: int, how: dict[str, Any], seed: int) -> Strip:
+    """One image along one slider, a row for each draw."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        chosen = st.selectbox(
+            "Along the slider",
+            along(),
+            index=along().index("rotation"),
+            format_func=label,
+            key="along",
+            bind="query-params",
+            width=260,
         )
-    st.html(charts.sample_rows(rows, 76 if many else 112))
+        too = st.toggle(
+            "The other transforms too",
+            key="others",
+            bind="query-params",
+            help="Off, nothing but this transform is done; on, all others are done as the sliders say.",
+        )
+    base = {name: how[name] if too else FIELDS[name].default for name in TRANSFORMS}
+    if not too:
+        base |= {name: NEUTRAL.get(name, 0) for name in TRANSFORMS if name in SCALED and name != "policy_probability"}
+        base |= {name: how[name] for name in TRANSFORMS if name.startswith((f"{chosen}_", "policy_"))}
+        base["policy"] = how["policy"] if chosen == "policy_probability" else "none"
+    if chosen == "policy_magnitude" or (chosen == "policy_probability" and base["policy"] == "none"):
+        base["policy"] = "randaugment"
+    values = values_along(chosen)
+    place = ui.place()
+    strip = Strip(tuple(base.items()), chosen, values, "as the sliders say" if too else "off")
+    made = batches.strip(
+        info.id,
+        info.fingerprint,
+        place.cache,
+        subject.split,
+        subject.indices[0],
+        draws,
+        strip.how,
+        chosen,
+        values,
+        seed,
+    )
+    about = f"{subject.names[0]}, {images.SPLITS[subject.split]} index {subject.indices[0]}"
+    rows = [
+        (row, [f"{about}, draw {i + 1}, {called(chosen)} {value:g}" for value in values]) for i, row in enumerate(made)
+    ]
+    st.html(charts.strip(rows, [f"{value:.3g}" for value in values]))
+    policy = f" Policy: {settings.spoken(base['policy'])}." if base["policy"] != "none" else ""
+    st.caption(
+        f"{ui.plain(about)} of {ui.plain(info.name)}. {label(chosen)} from {values[0]:g} to {values[-1]:g}, other "
+        f"transforms {strip.others}.{policy} Each row is one draw: chance decides the same for all of it, and only the "
+        "strength grows."
+    )
+    return strip
 
 
-def show_fed(subject: Subject, made: batches.Samples, kind: str) -> None:
+def show_mixed(info: DataInfo, subject: Subject, how: dict[str, Any], samples: int, seed: int) -> None:
+    """What MixUp and CutMix make of the images, with the labels that are asked for then."""
+    if not is_mixed(how):
+        return
+    st.subheader("Mixed with others", anchor=False)
+    key = tuple((name, how[name]) for name in PIPELINE)
+    place = ui.place()
+    made = batches.mixed(
+        info.id, info.fingerprint, place.cache, subject.split, subject.indices, samples, BATCH, key, seed
+    )
+    if len(subject.indices) > 1:
+        what = f"These {len(subject.indices)} images are one batch"
+    else:
+        what = (
+            f"Each draw is a batch of its own: this image, which is shown, and {BATCH - 1} that follow it in the split"
+        )
+    st.caption(
+        f"{what}. After its own transforms each is mixed with another one of its batch, with one share for the batch, "
+        "as a training does it. The label is mixed in the same proportion: below stands what the network is asked for."
+    )
+    ui.gallery(made.pictures, made.targets, [f"Mixed image, target {target}" for target in made.targets], size=96)
+
+
+def show_fed(subject: Subject, made: batches.Samples, how: dict[str, Any], kind: str) -> None:
     """The batch in the numbers that go into the network."""
     batches.show_table(made.table, "Shape, number format and range of the batch")
     pictures = made.fed.pictures[:MOST_FED]
     per_image = made.samples.shape[1]
     of = [(subject.names[i // per_image], subject.indices[i // per_image]) for i in range(len(pictures))]
     part = "" if len(pictures) == len(made.fed.pictures) else f"the first {len(pictures)} of "
+    mixed = " MixUp and CutMix, which come before the normalisation, are left out here." if is_mixed(how) else ""
     st.caption(
         f"The pictures are {part}these very numbers, drawn so that the smallest of the batch, {made.fed.low:.2f}, is "
         f"black and the largest, {made.fed.high:.2f}, is white. They are made by the functions a training calls; "
         "validation and test images are normalised only. A network pretrained at 224 pixels enlarges them itself."
+        f"{mixed}"
     )
     ui.gallery(
         pictures,

@@ -48,12 +48,14 @@ def choose_normalisation() -> str:
 
 SIGNS = (
     "⇋ mirrored, ↓↑→← shifted by pixels, ↺↻ turned by degrees, ⛶ part that is enlarged (height×width), ☀ brightness, "
-    "◐ contrast and ◍ saturation in percent, ◔ hue in degrees, ○ grey, ▢ centre of the hole (row, column)"
+    "◐ contrast and ◍ saturation in percent, ◔ hue in degrees, ○ grey, ▢ centre of the hole (row, column), × size, "
+    "≈ width of the blur in pixels, ▭ what is erased (height×width), ✦ operation of the policy"
 )
 
 WORDS = (
     "shifts in pixels, turns in degrees to the left or right, height and width of the part that is enlarged, "
-    "brightness, contrast and saturation in percent, hue in degrees, row and column of the centre of the hole"
+    "size, brightness, contrast and saturation in percent, hue in degrees, row and column of the centre of the hole, "
+    "width of the blur in pixels, operations of the policy"
 )
 
 
@@ -173,12 +175,92 @@ def augmented(
     )
 
 
+@dataclass(frozen=True, eq=False)
+class MixedBatch:
+    """Images mixed with others of their batch; `pictures` (B, 3, H, W) uint8, and what is asked for each."""
+
+    pictures: NDArray[np.uint8]
+    targets: list[str]
+
+
+@st.cache_resource(max_entries=16, show_spinner="Mixing images")
+def mixed(
+    data_id: str,
+    fingerprint: str,
+    cache: Path,
+    split: str,
+    indices: tuple[int, ...],
+    draws: int,
+    batch: int,
+    how: tuple[tuple[str, Any], ...],
+    seed: int,
+) -> MixedBatch:
+    """Images as MixUp and CutMix leave them: several as one batch, or one in several batches with those after it.
+
+    Args:
+        batch: Images of a batch where there is one.
+        how: Settings of `cifar_core.transforms.Augmentation` by name, `mixup` and `cutmix`.
+    """
+    import torch
+
+    from cifar_core.transforms import Augmentation, augment, generator_for, mix
+
+    data = loaders.data_set(data_id, fingerprint, cache)
+    whole: dict[str, Any] = dict(how)
+    alphas = whole.pop("mixup"), whole.pop("cutmix")
+    source = getattr(data, split)
+    alone = len(indices) == 1
+    members = [(indices[0] + i) % len(source.labels) for i in range(batch)] if alone else list(indices)
+    pixels, labels = torch.from_numpy(source.images[members]), torch.from_numpy(np.array(source.labels[members]))
+    pictures, targets = [], []
+    for step in range(draws if alone else 1):
+        generator = generator_for(seed, step)
+        made = mix(augment(pixels, Augmentation(**whole), generator), labels, *alphas, generator)
+        shown = 1 if alone else len(members)
+        pictures.append((made.images[:shown] * 255).round().to(torch.uint8))
+        for one, other in zip(made.labels[:shown].tolist(), made.others[:shown].tolist(), strict=True):
+            targets.append(_target(data.info.classes[one], data.info.classes[other], made.share))
+    return MixedBatch(torch.cat(pictures).numpy(), targets)
+
+
+def _target(one: str, other: str, share: float) -> str:
+    if one == other:
+        return f"{one} 100 %"
+    return f"{one} {100 * share:.0f} % + {other} {100 * (1 - share):.0f} %"
+
+
+@st.cache_resource(max_entries=16, show_spinner="Drawing the strip")
+def strip(
+    data_id: str,
+    fingerprint: str,
+    cache: Path,
+    split: str,
+    index: int,
+    draws: int,
+    how: tuple[tuple[str, Any], ...],
+    along: str,
+    values: tuple[float, ...],
+    seed: int,
+) -> NDArray[np.uint8]:
+    """(draws, V, 3, H, W): an image with one setting from weak to strong, at the same draws for each value."""
+    import torch
+
+    from cifar_core.transforms import Augmentation, augment, generator_for
+
+    data = loaders.data_set(data_id, fingerprint, cache)
+    image = torch.from_numpy(getattr(data, split).images[[index] * draws])
+    made = [augment(image, Augmentation(**{**dict(how), along: value}), generator_for(seed, 0)) for value in values]
+    return (torch.stack(made, dim=1) * 255).round().to(torch.uint8).numpy()
+
+
 def describe(drawn: Draw, i: int, signs: bool = False) -> str:
     """What chance decided for an image, of the transforms that are switched on.
 
     Args:
         signs: In the signs of `SIGNS` in place of words.
     """
+    from cifar_core.policies import said as operation
+
     how, said = drawn.how, []
     if how.flip and bool(drawn.flip[i]):
         said.append("⇋" if signs else "mirrored")
@@ -186,10 +268,18 @@ def describe(drawn: Draw, i: int, signs: bool = False) -> str:
         # The crop moves over the padded image, so what is seen moves the other way.
         down, right = (how.crop_padding - int(place) for place in drawn.offset[i])
         said += [_moved(down, "↓↑" if signs else ("down", "up")), _moved(right, "→←" if signs else ("right", "left"))]
-    if how.rotation:
+    for number, magnitude in zip(drawn.operations[i].tolist(), drawn.magnitudes[i].tolist(), strict=True):
+        if number:
+            said.append(f"{'✦' if signs else ''}{operation(number, magnitude)}")
+    if how.rotation and float(drawn.angle[i]):
         angle = float(drawn.angle[i])
         turn = ("↺" if angle > 0 else "↻") if signs else ("left" if angle > 0 else "right")
         said.append(f"{turn}{abs(angle):.0f}°" if signs else f"{abs(angle):.0f}° {turn}")
+    if how.translation:
+        right, down = (int(pixels) for pixels in drawn.shift[i])
+        said += [_moved(down, "↓↑" if signs else ("down", "up")), _moved(right, "→←" if signs else ("right", "left"))]
+    if how.scaling and float(drawn.scale[i]) != 1:
+        said.append(f"×{float(drawn.scale[i]):.2f}" if signs else f"size {100 * float(drawn.scale[i]):.0f} %")
     if how.crop_scale < 1:
         height, width = (int(side) for side in drawn.box[i, 2:])
         said.append(f"⛶{height}×{width}" if signs else f"{height}×{width} enlarged")
@@ -203,9 +293,14 @@ def describe(drawn: Draw, i: int, signs: bool = False) -> str:
         )
     if how.grey and bool(drawn.grey[i]):
         said.append("○" if signs else "grey")
-    if how.cutout:
+    if how.blur and float(drawn.sigma[i]):
+        said.append(f"≈{float(drawn.sigma[i]):.1f}" if signs else f"blur {float(drawn.sigma[i]):.1f}")
+    if how.cutout and bool(drawn.cut[i]):
         row, column = (int(place) for place in drawn.centre[i])
         said.append(f"▢{row},{column}" if signs else f"hole at {row}, {column}")
+    if how.erasing and int(drawn.erased[i, 2]):
+        height, width = (int(side) for side in drawn.erased[i, 2:])
+        said.append(f"▭{height}×{width}" if signs else f"{height}×{width} erased")
     return (" " if signs else " · ").join(part for part in said if part) or "unchanged"
 
 

@@ -129,17 +129,18 @@ def gallery(images: Any, captions: Sequence[str], alts: Sequence[str], size: int
         images: (B, 3, H, W) uint8.
         captions: One line below each image; may be empty.
         alts: What a screen reader says of each image.
-        size: Side of a picture on the page, in CSS pixels.
+        size: Height of a picture on the page, in CSS pixels.
     """
+    wide = round(size * np.shape(images[0])[2] / np.shape(images[0])[1]) if len(images) else size
     cells = "".join(
-        f'<figure style="margin:0;width:{size}px;min-width:0">'
-        f'<img src="{png_uri(image)}" alt="{html.escape(alt, quote=True)}" width="{size}" height="{size}" '
+        f'<figure style="margin:0;width:{wide}px;min-width:0">'
+        f'<img src="{png_uri(image)}" alt="{html.escape(alt, quote=True)}" width="{wide}" height="{size}" '
         f'style="image-rendering:pixelated;border-radius:4px;display:block">'
         f'<figcaption style="font-size:0.75rem;line-height:1.2;padding-top:2px;overflow-wrap:anywhere">'
         f"{html.escape(caption)}</figcaption></figure>"
         for image, caption, alt in zip(images, captions, alts, strict=True)
     )
-    columns = f"repeat(auto-fill,minmax({size}px,1fr))"
+    columns = f"repeat(auto-fill,minmax({wide}px,1fr))"
     return f'<div style="display:grid;grid-template-columns:{columns};gap:10px;justify-items:start">{cells}</div>'
 
 
@@ -170,6 +171,25 @@ def sample_rows(rows: Sequence[tuple[Any, Sequence[str], Sequence[str]]], size: 
     """Galleries one below the other with a line between; each row is images, captions and alternative texts."""
     between = "border-top:1px solid rgba(128,128,128,0.3);padding-top:10px;margin-top:10px"
     return "".join(f'<div style="{between if i else ""}">{gallery(*row, size)}</div>' for i, row in enumerate(rows))
+
+
+def strip(rows: Sequence[tuple[Any, Sequence[str]]], heads: Sequence[str], smallest: int = 52) -> str:
+    """Rows of pictures below common heads, which on a narrow screen are scrolled sideways; as HTML.
+
+    Args:
+        rows: Each (V, 3, H, W) uint8 and V alternative texts.
+        heads: V lines.
+        smallest: Side of a picture on the page, in CSS pixels, at the least.
+    """
+    style = f"display:grid;grid-template-columns:repeat({len(heads)},minmax({smallest}px,120px));gap:4px"
+    named = "".join(f'<div style="font-size:0.75rem;text-align:center">{html.escape(head)}</div>' for head in heads)
+    cells = "".join(
+        f'<img src="{png_uri(image)}" alt="{html.escape(alt, quote=True)}" '
+        'style="image-rendering:pixelated;width:100%;border-radius:4px;display:block">'
+        for pictures, alts in rows
+        for image, alt in zip(pictures, alts, strict=True)
+    )
+    return f'<div style="overflow-x:auto"><div style="{style}">{named}{cells}</div></div>'
 
 
 def class_distribution(
@@ -535,6 +555,69 @@ SCHEDULE_CURVE: dict[str, Any] = {
         ],
     },
 }
+
+
+SURE, RIGHT = "Mean probability of the true class", "Share of answers that are right"
+
+INVARIANCE_CURVE: dict[str, Any] = {
+    "height": 340,
+    "encoding": {
+        "x": {"field": "strength", "type": "quantitative", "title": "Setting of the slider", "scale": {"zero": False}}
+    },
+    "layer": [
+        {
+            "transform": [{"filter": f"datum.line == '{SURE}'"}],
+            "mark": {"type": "area", "color": CLASS_COLOURS[0], "opacity": 0.18},
+            "encoding": {"y": {"field": "low", "type": "quantitative"}, "y2": {"field": "high"}},
+        },
+        {
+            "mark": {"type": "line", "point": True},
+            "encoding": {
+                "y": {
+                    "field": "share",
+                    "type": "quantitative",
+                    "title": None,
+                    "axis": {"format": "%"},
+                    "scale": {"domain": [0, 1]},
+                },
+                "color": {
+                    "field": "line",
+                    "type": "nominal",
+                    "scale": {"domain": [SURE, RIGHT], "range": [CLASS_COLOURS[0], CLASS_COLOURS[5]]},
+                    "legend": {"orient": "bottom", "direction": "vertical", "title": None, "labelLimit": 400},
+                },
+                "strokeDash": {
+                    "field": "line",
+                    "type": "nominal",
+                    "scale": {"domain": [SURE, RIGHT], "range": [[1, 0], [5, 4]]},
+                    "legend": None,
+                },
+                "tooltip": [
+                    {"field": "strength", "type": "quantitative", "title": "Slider", "format": ".3g"},
+                    {"field": "line", "type": "nominal", "title": "Line"},
+                    {"field": "share", "type": "quantitative", "title": "Share", "format": ".1%"},
+                    {"field": "low", "type": "quantitative", "title": "Tenth lowest of 100", "format": ".1%"},
+                    {"field": "high", "type": "quantitative", "title": "Tenth highest of 100", "format": ".1%"},
+                ],
+            },
+        },
+    ],
+}
+
+
+def invariance_curve(
+    values: Sequence[float], probabilities: NDArray[np.float32], right: NDArray[np.bool_]
+) -> pd.DataFrame:
+    """How sure a network is along a slider, as the rows of `INVARIANCE_CURVE`.
+
+    Args:
+        values: (V,) of the slider.
+        probabilities: (V, N) of the true class.
+        right: (V, N) whether it is the answer.
+    """
+    low, high = np.quantile(probabilities, (0.1, 0.9), axis=1)
+    sure = pd.DataFrame({"strength": values, "line": SURE, "share": probabilities.mean(1), "low": low, "high": high})
+    return pd.concat([sure, pd.DataFrame({"strength": values, "line": RIGHT, "share": right.mean(1)})])
 
 
 EACH_STEP, SMOOTHED, ROOM = "each step", "smoothed", "room"

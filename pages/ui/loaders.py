@@ -426,6 +426,61 @@ def photo_views(digest: str, fit: str, _photo: Image.Image) -> PhotoViews:
     return PhotoViews(charts.png(preview), region, pixels)
 
 
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """How sure a network is of the true class along a slider, (V, N), whether that is its answer, and of what."""
+
+    probabilities: NDArray[np.float32]
+    right: NDArray[np.bool_]
+    facts: dict[str, Any]
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def invariance(path: Path, version: int) -> Answers:
+    """A stored curve; shared and read-only.
+
+    Raises:
+        RunError: The file is damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return Answers(file["probabilities"], file["right"], json.loads(str(file["facts"])))
+    except Exception:
+        raise RunError(f"The curve in {path.name} is damaged; compute it again.") from None
+
+
+@st.cache_resource(max_entries=32, show_spinner="Asking the network")
+def answers(
+    path: Path,
+    version: int,
+    pixels: NDArray[np.uint8],
+    true: int,
+    draws: int,
+    how: tuple[tuple[str, Any], ...],
+    along: str,
+    values: tuple[float, ...],
+    seed: int,
+) -> Answers:
+    """What a network says of several draws of one image along a slider.
+
+    Args:
+        pixels: (3, H, W), the image as it is stored; small enough to be a key.
+        true: Its class among the network's.
+        how: The other settings of `cifar_core.transforms.Augmentation`.
+    """
+    import torch
+
+    from cifar_core.sensitivity import answers
+    from cifar_core.transforms import Augmentation
+
+    loaded = network(path, version)
+    images, labels = torch.from_numpy(np.array([pixels] * draws)), torch.full((draws,), true)
+    pipelines = [Augmentation(**{**dict(how), along: value}) for value in values]
+    found = list(answers(loaded, images, labels, pipelines, seed))
+    sure, right = (torch.stack([pair[k] for pair in found]).numpy() for k in (0, 1))
+    return Answers(sure, right, {"epoch": loaded.metadata["epoch"]})
+
+
 @dataclass(frozen=True)
 class Stored:
     """A finished evaluation of a run and its main figures."""

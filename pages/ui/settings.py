@@ -17,6 +17,15 @@ from cifar_core.subsets import chosen_classes, class_names, info_of_classes, lis
 from pages import ui
 from pages.ui import address, charts, loaders, ranging, series
 
+PIPELINE = tuple(
+    name
+    for name, field in FIELDS.items()
+    if field.metadata["group"] == "Augmentation" and name not in ("augmentation_strength", "early_size", "early_share")
+)
+"""What is done to an image, in the order in which it is; without what scales it or holds for a part of a training."""
+
+HANDED = (*PIPELINE, "augmentation_strength", "normalisation")
+
 
 def beginning(run: Run | None) -> tuple[Run | None, str]:
     """What the next run begins with: fresh weights (None), or those of a checkpoint of some run (a fork).
@@ -111,6 +120,7 @@ def form(parent: Run | None = None, checkpoint: str = "last") -> TrainConfig | N
         source, base = recipe, TrainConfig.from_values(about.settings)
     if st.session_state.get("filled_with") != source:
         _begin(base, source, infos)
+    handed = _handed()
     # The button comes before the settings on the page and after them in the script.
     top = st.container()
     values: dict[str, Any] = {}
@@ -136,6 +146,8 @@ def form(parent: Run | None = None, checkpoint: str = "last") -> TrainConfig | N
     elif info:
         # In full, which the narrow list below may not show.
         top.markdown(f"Trains on **{ui.plain(info.name)}**.")
+    if handed and all(values.get(name, value) == value for name, value in handed.items()):
+        top.caption("Augmentation and normalisation are those of the Augment page.")
     with top:
         series.choose()
     kind, count = series.chosen()
@@ -244,6 +256,27 @@ def _preview(config: TrainConfig, info: DataInfo | None) -> None:
 def _matters(name: str, values: dict[str, Any]) -> bool:
     """Whether the setting has an effect beside those chosen above it."""
     return all(values.get(other) in wanted for other, wanted in FIELDS[name].metadata["used_by"].items())
+
+
+def handed_over(values: dict[str, Any]) -> str:
+    """A pipeline for the address of the Train page, whose form then has it; all other settings stay as they are."""
+    return address.written(values, TrainConfig())
+
+
+def _handed() -> dict[str, Any]:
+    """What the Augment page handed over last; put into the form when it comes."""
+    text = st.query_params.get("pipeline")
+    if text is not None:
+        # The form may be changed afterwards, and survives a reload by itself.
+        del st.query_params["pipeline"]
+        config, refused = address.read(text, TrainConfig())
+        if refused:
+            st.warning(ui.plain(f"Ignored in this link: {' '.join(refused)}"), icon=":material/link_off:")
+        st.session_state["handed"] = {name: getattr(config, name) for name in HANDED}
+        for name, value in st.session_state["handed"].items():
+            st.session_state[f"set_{name}"] = value
+    handed: dict[str, Any] = st.session_state.get("handed", {})
+    return handed
 
 
 def _begin(base: TrainConfig, source: str, infos: dict[str, DataInfo]) -> None:
