@@ -165,6 +165,34 @@ class TrainConfig:
         "Names of the classes to train on and to tell apart, separated by commas; empty for all.",
         "Data",
     )
+    only_selection: str = setting(
+        "",
+        "Train on the images of this selection alone: a kept one's name, or a text as in the URL of the dashboard. "
+        "Validation images stay the same.",
+        "Data",
+    )
+    without_selection: str = setting(
+        "",
+        "Train without the images of this selection, for example suspected label errors; otherwise likewise.",
+        "Data",
+    )
+    imbalance: str = setting(
+        "none",
+        "Keep the fewer training images of a class the later it comes, by a constant factor from class to class "
+        "(exponential), or few of the second half of the classes (step). Validation images stay the same.",
+        "Data",
+        choices=("none", "exponential", "step"),
+    )
+    imbalance_ratio: float = setting(
+        10.0,
+        "How many times rarer the rarest class becomes.",
+        "Data",
+        low=1,
+        high=1000,
+        unit="times",
+        log=True,
+        used_by={"imbalance": ("exponential", "step")},
+    )
     folds: int = setting(
         0,
         "In how many parts the training split is cut for cross-validation, stratified by class and always the same. "

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cifar_core import series
+from cifar_core import selections, series
 from cifar_core.board import Board
 from cifar_core.config import FIELDS, TrainConfig
 from cifar_core.events import (
@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from cifar_core.evaluation import Evaluation
     from cifar_core.models import Classifier
     from cifar_core.robustness import Robustness
+    from cifar_core.suspects import Pairs
     from cifar_core.training import Training
 
 PROGRAM = Path(__file__).resolve().parent.parent
@@ -160,7 +161,7 @@ def new_run(
         RunError: As `start_run`.
     """
     try:
-        _check(config, cache, parent)
+        config = _checked(config, cache, parent)
     except ValueError as error:
         raise RunError(str(error)) from None
     return create_run(config, runs, changes, parent, checkpoint, files)
@@ -222,7 +223,8 @@ def start_series(
     return made
 
 
-def _check(config: TrainConfig, cache: Path, parent: Run | None = None) -> None:
+def _checked(config: TrainConfig, cache: Path, parent: Run | None = None) -> TrainConfig:
+    """The settings, with texts that name the same selections for ever."""
     from cifar_core.datasets import find_cached, open_cached
     from cifar_core.subsets import chosen_classes, training_indices
 
@@ -235,13 +237,16 @@ def _check(config: TrainConfig, cache: Path, parent: Run | None = None) -> None:
         choose(config.device, config.precision)
     # Images that were not read yet are not counted before the run reads them.
     if info := find_cached(config.data, cache):
-        training_indices(config, open_cached(info.id, cache))
+        kept = selections.folder_of(cache)
+        config = selections.pinned(config, info, kept)
+        training_indices(config, open_cached(info.id, cache), selections.allowed(config, info, kept))
         start = parent.start if parent and parent.read_only else None
         if start and chosen_classes(config.classes, info.classes) != start.classes:
             raise ValueError(
                 f"A fork of the reference run tells the same classes apart ({', '.join(start.classes)}), but "
                 f"{info.name} has others."
             )
+    return config
 
 
 def launch(folder: WorkFolder, cache: Path) -> None:
@@ -498,6 +503,8 @@ def range_task(
         data: The folder of downloads and background work.
         parent: The run whose weights are begun with; without one, fresh ones.
     """
+    with suppress(selections.SelectionError):  # the task will say what is wrong with it
+        config = selections.pinned(config, info, data / "selections")
     matters = {
         name: value
         for name, value in dataclasses.asdict(config).items()
@@ -514,6 +521,51 @@ def range_task(
     folder.mkdir(parents=True, exist_ok=True)
     task = {"task": "range", "config": dataclasses.asdict(config), "data": info.id}
     return WorkFolder(folder), {**task, "weights": weights and str(weights.resolve())}
+
+
+def attributes_task(data: Path, info: DataInfo) -> tuple[WorkFolder, dict[str, Any]]:
+    """Where the attributes of all images are kept (`train.npz`, `test.npz`), and the task that measures them."""
+    return _task_on(data, "attributes", info)
+
+
+def duplicates_task(data: Path, info: DataInfo) -> tuple[WorkFolder, dict[str, Any]]:
+    """Where the near-duplicates of both splits are kept (`pairs.npz`), and the task that looks for them."""
+    return _task_on(data, "duplicates", info)
+
+
+def crossed_task(data: Path, info: DataInfo) -> tuple[WorkFolder, dict[str, Any]]:
+    """Where out-of-fold predictions of the training split are kept (`crossed.npz`), and the task that makes them."""
+    return _task_on(data, "crossed", info)
+
+
+def demonstration_task(
+    data: Path, info: DataInfo, images: int, run: Run | None = None, checkpoint: str = "best"
+) -> tuple[WorkFolder, dict[str, Any]]:
+    """Where it is kept which of planted errors are found (`demonstration.npz`), and the task that plants and looks.
+
+    Args:
+        run: Whose predictions tell the wrong labels, planted into the test split; without one, small networks are
+            trained on a part of the training split.
+    """
+    task = {"task": "demonstration", "data": info.id, "images": images, "run": None, "checkpoint": None}
+    if run:
+        about = {"run": str(run.path.resolve()), "checkpoint": checkpoint}
+        return run.task(f"demonstration-{_identity(run, checkpoint, info, images)}"), {**task, **about}
+    folder = data / "tasks" / f"demonstration-{info.fingerprint}-{images}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return WorkFolder(folder), task
+
+
+def known_task(run: Run, checkpoint: str, info: DataInfo, split: str) -> tuple[WorkFolder, dict[str, Any]]:
+    """Where predictions and nearest images of a whole split are kept (`known.npz`), and the task that makes them."""
+    task = {"task": "known", "run": str(run.path.resolve()), "checkpoint": checkpoint, "data": info.id, "split": split}
+    return run.task(f"known-{_identity(run, checkpoint, info, split)}"), task
+
+
+def _task_on(data: Path, name: str, info: DataInfo) -> tuple[WorkFolder, dict[str, Any]]:
+    folder = data / "tasks" / f"{name}-{info.fingerprint}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return WorkFolder(folder), {"task": name, "data": info.id}
 
 
 def data_task(data: Path, source: str | None) -> tuple[WorkFolder, dict[str, Any]]:
@@ -596,6 +648,8 @@ class _Task:
     device: str
     precision: str
     data_fingerprint: str
+    allowed: Any
+    """Images that may be trained on, as `material` takes them; the others have no selections of their own."""
 
 
 @dataclass(frozen=True)
@@ -636,7 +690,8 @@ def follow(team: Team, cache: Path) -> None:
         raise ValueError(f"The images at {config.data} are others on {platform.node()} than where the run is kept.")
     classes = chosen_classes(config.classes, data.info.classes)
     model = create(config.model, len(classes), width=config.width, dropout=config.dropout, pretrained=False)
-    training = Training(config, model, material(config, data, compute.device), compute, task.plan, team)
+    images = material(config, data, compute.device, task.allowed)
+    training = Training(config, model, images, compute, task.plan, team)
     state: tuple[dict[str, Any], dict[str, Any]] = team.told(None)
     training.restore(*state)
     stopped = _obeyed(team, training)
@@ -781,9 +836,10 @@ def _set_up(run: Run, cache: Path, compute: Compute, team: Team) -> tuple[Traini
         )
     prepare_device(compute)
     precision = str(compute.dtype).removeprefix("torch.")
-    team.told(_Task(config, run.plan, compute.device.type, precision, data.info.fingerprint))
+    allowed = selections.allowed(config, data.info, selections.folder_of(cache))
+    team.told(_Task(config, run.plan, compute.device.type, precision, data.info.fingerprint, allowed))
     model = _fresh(config, data, pretrained=not run.restorable())
-    training = Training(config, model, material(config, data, compute.device), compute, run.plan, team)
+    training = Training(config, model, material(config, data, compute.device, allowed), compute, run.plan, team)
     return training, data
 
 
@@ -1013,6 +1069,11 @@ def execute_task(folder: WorkFolder, cache: Path) -> Iterator[Event]:
             "range": _range,
             "data": _data,
             "device": _device,
+            "attributes": _attributes,
+            "duplicates": _duplicates,
+            "crossed": _crossed,
+            "demonstration": _demonstration,
+            "known": _known,
         }
         work = works[task.pop("task")]
         shown = 0.0
@@ -1062,13 +1123,14 @@ def _subject(run: str, checkpoint: str, data: str, cache: Path, split: str = "te
         )
     stored = opened.test if split == "test" else opened.train
     labels = renumbered(np.asarray(stored.labels), known, network.classes)
-    indices = np.flatnonzero(labels >= 0) if split == "test" else training_indices(which.config, opened)[1]
+    validates = split not in ("train", "test")
+    indices = training_indices(which.config, opened)[1] if validates else np.flatnonzero(labels >= 0)
     if not len(indices):
         raise ValueError(f"The {split} split of {opened.info.name} has no image of {' or '.join(network.classes)}.")
     # All of them stay where they are, on the disk.
     images = stored.images if len(indices) == len(labels) else stored.images[indices]
     facts = {
-        **_facts(which, opened, split, opened.info.test_images if split == "test" else len(indices)),
+        **_facts(which, opened, split, len(indices if validates else labels)),
         "checkpoint": checkpoint,
         "epoch": network.metadata["epoch"],
     }
@@ -1379,6 +1441,173 @@ def _sensitivity(
     write_whole(folder.path / "curve.npz", content.getvalue())
 
 
+def _attributes(folder: WorkFolder, cache: Path, data: str) -> Iterator[TaskProgress]:
+    from cifar_core.attributes import joined, measured
+    from cifar_core.datasets import open_cached
+
+    opened = open_cached(data, cache)
+    total = opened.info.train_images + opened.info.test_images
+
+    def steps() -> Iterator[tuple[int, int, str]]:
+        done = 0
+        for split in ("train", "test"):
+            parts = []
+            for part in measured(getattr(opened, split)):
+                parts.append(part)
+                done += len(part)
+                yield done, total, "Measuring images"
+            write_whole(folder.path / f"{split}.npz", joined(parts).to_bytes())
+
+    yield from _timed(steps())
+
+
+def _duplicates(folder: WorkFolder, cache: Path, data: str) -> Iterator[TaskProgress]:
+    from cifar_core.datasets import open_cached
+
+    opened = open_cached(data, cache)
+    pairs = yield from _alike([opened.train, opened.test])
+    _keep_arrays(folder.path / "pairs.npz", **dataclasses.asdict(pairs))
+
+
+def _alike(splits: Sequence[Split]) -> Generator[TaskProgress, None, Pairs]:
+    """The near-duplicates of several splits, ranked."""
+    import numpy as np
+
+    from cifar_core.attributes import measured
+    from cifar_core.suspects import alike_pairs, join_pairs
+
+    thumbs, found = [], []
+    total = sum(len(split.labels) for split in splits)
+
+    def looking() -> Iterator[tuple[int, int, str]]:
+        done = 0
+        for split in splits:
+            for part in measured(split):
+                thumbs.append(part.thumbs)
+                done += len(part)
+                yield done, total, "Making images small"
+
+    def comparing() -> Iterator[tuple[int, int, str]]:
+        for done, images, pairs in alike_pairs(np.concatenate(thumbs), [split.images for split in splits]):
+            found.append(pairs)
+            yield done, images, "Comparing each image with all others"
+
+    yield from _timed(looking())
+    yield from _timed(comparing())
+    return join_pairs(found).ranked()
+
+
+def _crossed(folder: WorkFolder, cache: Path, data: str) -> Iterator[TaskProgress]:
+    from cifar_core.datasets import open_cached
+
+    opened = open_cached(data, cache)
+    probabilities = yield from _predicted_unseen(opened)
+    _keep_arrays(folder.path / "crossed.npz", probabilities=probabilities)
+
+
+def _predicted_unseen(data: DataSet) -> Generator[TaskProgress, None, Any]:
+    """(N, K) probabilities of each training image by a network that has not seen it."""
+    import numpy as np
+
+    from cifar_core.compute import choose, prepare_device
+    from cifar_core.crossing import out_of_fold
+
+    compute = choose("auto", "auto")
+    prepare_device(compute)
+    probabilities = np.zeros((len(data.train.labels), len(data.info.classes)), np.float32)
+    yield from _timed(out_of_fold(data, compute, probabilities))
+    return probabilities
+
+
+def _demonstration(
+    folder: WorkFolder, cache: Path, data: str, images: int, run: str | None, checkpoint: str | None
+) -> Iterator[TaskProgress]:
+    import numpy as np
+
+    from cifar_core.datasets import open_cached
+    from cifar_core.suspects import Confidence, planted
+
+    opened = open_cached(data, cache)
+    about = _subject(run, checkpoint or "best", data, cache) if run else None
+    # A run has not seen the test images, so that its predictions of these are held out.
+    put = planted(about.images if about else opened.train, len(opened.info.classes), images, seed=0)
+    pairs = yield from _alike([put.split])
+    if about:
+        parts: list[Any] = []
+
+        def predicting() -> Iterator[tuple[int, int, str]]:
+            for batch in about.network.logits(put.split.images):
+                parts.append(batch.softmax(1).numpy())
+                yield sum(map(len, parts)), len(put.split.labels), "Predicting images"
+
+        yield from _timed(predicting())
+        probabilities = np.concatenate(parts)
+    else:
+        probabilities = yield from _predicted_unseen(dataclasses.replace(opened, train=put.split))
+    confidence = Confidence(put.split.labels, probabilities)
+    _keep_arrays(
+        folder.path / "demonstration.npz",
+        images=len(put.split.labels),
+        agreement=(probabilities.argmax(1) == put.split.labels).mean(),
+        wrong=put.wrong,
+        suspects=confidence.suspects(),
+        expected=confidence.errors_expected,
+        originals=put.originals,
+        copies=put.copies,
+        first=pairs.first,
+        second=pairs.second,
+        facts=json.dumps(about.facts if about else {}),
+    )
+
+
+def _known(folder: WorkFolder, cache: Path, run: str, checkpoint: str, data: str, split: str) -> Iterator[TaskProgress]:
+    import numpy as np
+    import torch
+
+    from cifar_core.suspects import NEIGHBOURS, nearest
+
+    about = _subject(run, checkpoint, data, cache, split)
+    images, total = about.images.images, len(about.images.labels)
+    features: list[torch.Tensor] = []
+    blocks: list[tuple[Any, Any]] = []
+
+    def embedding() -> Iterator[tuple[int, int, str]]:
+        for batch in about.network.embeddings(images):
+            features.append(batch)
+            yield sum(map(len, features)), total, f"Predicting {split} images"
+
+    yield from _timed(embedding())
+    embedded = torch.cat(features)
+    with torch.inference_mode():
+        head = about.network.model.head
+        probabilities = head(embedded.to(about.network.device)).float().softmax(1).cpu().numpy()
+
+    def comparing() -> Iterator[tuple[int, int, str]]:
+        for done, images, places, distances in nearest(embedded.numpy(), min(NEIGHBOURS, total - 1)):
+            blocks.append((places, distances))
+            yield done, images, "Looking for the nearest images of each"
+
+    yield from _timed(comparing())
+    _keep_arrays(
+        folder.path / "known.npz",
+        probabilities=probabilities,
+        labels=about.images.labels,
+        neighbours=np.concatenate([places for places, _ in blocks]).astype(np.int32),
+        distances=np.concatenate([distances for _, distances in blocks]).astype(np.float32),
+        facts=json.dumps(about.facts),
+    )
+
+
+def _keep_arrays(path: Path, **arrays: Any) -> None:
+    import io
+
+    import numpy as np
+
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    write_whole(path, content.getvalue())
+
+
 def _range(folder: WorkFolder, cache: Path, config: dict[str, Any], data: str, weights: str | None) -> Iterator[Event]:
     from cifar_core.compute import choose, prepare_device
     from cifar_core.datasets import open_cached
@@ -1391,7 +1620,8 @@ def _range(folder: WorkFolder, cache: Path, config: dict[str, Any], data: str, w
     prepare_device(compute)
     opened = open_cached(data, cache)
     model = _fresh(settings, opened, pretrained=weights is None)
-    test = RangeTest(settings, model, material(settings, opened, compute.device), compute)
+    allowed = selections.allowed(settings, opened.info, selections.folder_of(cache))
+    test = RangeTest(settings, model, material(settings, opened, compute.device, allowed), compute)
     if weights:
         tensors, metadata = load_tensors(Path(weights))
         test.fork(tensors, metadata.get("training", {}))

@@ -25,6 +25,8 @@ class PixelSummary:
     histograms: NDArray[np.int64]
     class_images: NDArray[np.int64]
     class_means: NDArray[np.float32]
+    class_deviations: NDArray[np.float32]
+    """(K, 3, H, W) float32 in [0, 127.5], how far the pixels of a class are from their mean; zero likewise."""
 
     @property
     def mean(self) -> NDArray[np.float64]:
@@ -42,7 +44,7 @@ class PixelSummary:
 
 
 def summarise(split: Split, classes: int) -> PixelSummary:
-    """Count the pixels of a split; about 0.3 s for 50,000 images of 32 pixels.
+    """Count the pixels of a split; about 0.7 s for 50,000 images of 32 pixels.
 
     Raises:
         ValueError: The split has no images.
@@ -52,13 +54,18 @@ def summarise(split: Split, classes: int) -> PixelSummary:
         raise ValueError("A split without images has no pixels to count.")
     counts = np.bincount(labels, minlength=classes)
     means = np.zeros((classes, *images.shape[1:]), np.float32)
+    deviations = np.zeros_like(means)
     for k in np.flatnonzero(counts):
         total = np.zeros(images.shape[1:], np.int64)
+        squares = np.zeros(images.shape[1:], np.int64)
         places = np.flatnonzero(labels == k)
         for start in range(0, len(places), CHUNK_IMAGES):
-            total += images[places[start : start + CHUNK_IMAGES]].sum(axis=0, dtype=np.uint32)
+            part = images[places[start : start + CHUNK_IMAGES]].astype(np.uint16)
+            total += part.sum(axis=0, dtype=np.uint32)
+            squares += np.einsum("n...,n...->...", part, part, dtype=np.uint32)
         means[k] = total / counts[k]
-    return PixelSummary(_histograms(images), counts, means)
+        deviations[k] = np.sqrt(np.maximum(squares / counts[k] - (total / counts[k]) ** 2, 0))
+    return PixelSummary(_histograms(images), counts, means, deviations)
 
 
 def _histograms(images: NDArray[np.uint8]) -> NDArray[np.int64]:

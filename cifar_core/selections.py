@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,8 @@ from cifar_core.runs import write_whole
 from cifar_core.sources import SPLITS, inside_sentence
 
 if TYPE_CHECKING:
-    from cifar_core.datasets import DataSet
+    from cifar_core.config import TrainConfig
+    from cifar_core.datasets import DataInfo, DataSet
 
 SCHEMA_VERSION = 1
 
@@ -244,6 +245,52 @@ def _written(path: Path, text: str) -> None:
         write_whole(path, text.encode())
     except OSError as error:
         raise SelectionError(f"The selection cannot be kept in {path.parent}: {error.strerror}.") from None
+
+
+# Training with one -------------------------------------------------------------------------------------------------
+
+SETTINGS = ("only_selection", "without_selection")
+
+
+def pinned(config: TrainConfig, info: DataInfo, folder: Path) -> TrainConfig:
+    """The settings with texts that name the same selections whatever is kept under their names later.
+
+    Raises:
+        SelectionError: There is no such selection of the training split.
+    """
+    texts: dict[str, Any] = {}
+    for name in SETTINGS:
+        if text := getattr(config, name):
+            texts[name] = refer(_of_training(name, text, info, folder), folder)
+    return replace(config, **texts)
+
+
+def allowed(config: TrainConfig, info: DataInfo, folder: Path) -> NDArray[np.bool_] | None:
+    """(N,) which images of the training split may be trained on, or None where the settings name no selection.
+
+    Raises:
+        SelectionError: There is no such selection of the training split.
+    """
+    may = None
+    for name in SETTINGS:
+        if text := getattr(config, name):
+            may = np.ones(info.train_images, bool) if may is None else may
+            chosen = np.zeros(info.train_images, bool)
+            chosen[_of_training(name, text, info, folder).indices] = True
+            may &= chosen if name == "only_selection" else ~chosen
+    return may
+
+
+def _of_training(setting: str, text: str, info: DataInfo, folder: Path) -> Selection:
+    try:
+        found = find(text, info.fingerprint, folder)
+    except SelectionError as error:
+        raise SelectionError(f"{setting} cannot be used with {info.name}: {error}") from None
+    if found.split != "train":
+        raise SelectionError(f"{setting} must be of training images, but {text[:80]} is of test images.")
+    if len(found) and found.indices[-1] >= info.train_images:
+        raise SelectionError(f"{setting} names image {found.indices[-1]}, which {info.name} has not.")
+    return found
 
 
 # Taking away with one ----------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -87,6 +88,45 @@ def stratified_folds(labels: NDArray[np.int64], folds: int, seed: int) -> NDArra
     return dealt
 
 
+def class_shares(kind: str, ratio: float, classes: int) -> NDArray[np.float64]:
+    """The share of its images that each class keeps in an imbalanced training set.
+
+    Exponential as in Cui et al. (2019): class k keeps ratio^(-k / (K - 1)). Step as in Buda et al. (2018), with the
+    second half of the classes rare. The classes are in the order of the data set, whose first stays whole.
+
+    Args:
+        kind: none, exponential or step.
+        ratio: At least 1; how many times rarer the rarest becomes.
+
+    Returns:
+        (K,) in (0, 1].
+    """
+    places = np.arange(classes)
+    if kind == "exponential":
+        return np.asarray(ratio ** (-places / max(classes - 1, 1)))
+    rare = places >= math.ceil(classes / 2) if kind == "step" else np.zeros(classes, bool)
+    return np.where(rare, 1 / ratio, 1.0)
+
+
+def imbalanced_counts(counts: Sequence[int], shares: NDArray[np.float64]) -> list[int]:
+    """How many images of each class remain of so many; at least one of each that has any."""
+    return [max(round(share * count), 1) if count else 0 for count, share in zip(counts, shares, strict=True)]
+
+
+def imbalanced_indices(labels: NDArray[np.int64], shares: NDArray[np.float64], seed: int) -> NDArray[np.int64]:
+    """Which images remain where each class keeps its share; at least one of each that has any.
+
+    With the same seed a smaller share is a part of a larger one.
+
+    Returns:
+        Sorted.
+    """
+    groups = _shuffled_classes(labels, seed)
+    counts = imbalanced_counts([len(group) for group in groups], shares[[labels[group[0]] for group in groups]])
+    kept = [group[:count] for group, count in zip(groups, counts, strict=True)]
+    return np.sort(np.concatenate([np.empty(0, np.int64), *kept]))
+
+
 def class_names(listed: str) -> tuple[str, ...]:
     """The names in a list separated by commas; one that holds a comma stands in double quotes.
 
@@ -158,11 +198,16 @@ def renumbered(labels: NDArray[np.int64], known: Sequence[str], classes: Sequenc
     return numbers[labels]
 
 
-def training_indices(config: TrainConfig, data: DataSet) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def training_indices(
+    config: TrainConfig, data: DataSet, allowed: NDArray[np.bool_] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Which images of the training split a run trains on and which it validates on.
 
     The latter are drawn from all classes, of which those of the run are then taken: runs on other classes, with other
-    seeds or with fewer training images are judged on the same images.
+    seeds, selections or with fewer training images are judged on the same images.
+
+    Args:
+        allowed: (N,) which images of the training split may be trained on, where a selection says so.
 
     Returns:
         Indices, sorted.
@@ -180,6 +225,12 @@ def training_indices(config: TrainConfig, data: DataSet) -> tuple[NDArray[np.int
     if len(classes := chosen_classes(config.classes, known)) < len(known):
         ours = renumbered(labels, known, classes) >= 0
         kept, held_out = kept[ours[kept]], held_out[ours[held_out]]
+    if allowed is not None:
+        kept = kept[allowed[kept]]
+    if config.imbalance != "none":
+        numbers = renumbered(labels, known, classes)[kept]
+        shares = class_shares(config.imbalance, config.imbalance_ratio, len(classes))
+        kept = kept[imbalanced_indices(numbers, shares, seed=config.seed)]
     if config.train_images:
         if config.train_images > len(kept):
             raise ValueError(
@@ -187,6 +238,11 @@ def training_indices(config: TrainConfig, data: DataSet) -> tuple[NDArray[np.int
                 f"after holding out {len(held_out)} for validation, but is {config.train_images}."
             )
         kept = kept[subset_indices(labels[kept], config.train_images, seed=config.seed)]
+    if len(kept) < 2 and allowed is not None:
+        raise ValueError(
+            f"only_selection and without_selection leave {len(kept)} training images of {data.info.name}, as those "
+            "held out for validation are not trained on; choose a larger selection."
+        )
     if len(kept) < 2 or len(held_out) < 1:
         raise ValueError(f"{data.info.name} has too few training images to hold some out for validation.")
     return kept, held_out

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -80,17 +81,22 @@ class Material:
     """Of the validation images in the training split, where they are of one."""
 
 
-def material(config: TrainConfig, data: DataSet, device: torch.device) -> Material:
+def material(
+    config: TrainConfig, data: DataSet, device: torch.device, allowed: NDArray[np.bool_] | None = None
+) -> Material:
     """Cut the training split into training and validation images and bring both to the device.
 
     The validation images are chosen first, from all of the split and by a seed of their own, so that runs with other
     seeds or fewer training images are judged on the same images.
 
+    Args:
+        allowed: (N,) which images of the training split may be trained on, where the settings name a selection.
+
     Raises:
         ValueError: There are too few images for the settings.
     """
     known = data.info.classes
-    kept, held_out = training_indices(config, data)
+    kept, held_out = training_indices(config, data, allowed)
     labels = renumbered(np.asarray(data.train.labels), known, chosen_classes(config.classes, known))
 
     def on_device(array: Any, indices: Any) -> Tensor:

@@ -5,7 +5,7 @@ import streamlit as st
 from cifar_core.datasets import cached
 from cifar_core.sources import DataError
 from pages import ui
-from pages.ui import images, loaders, selecting, sources, tour
+from pages.ui import browsing, images, loaders, selecting, sources, suspicion, tour
 
 ui.page("Data")
 tour.show("Data")
@@ -30,16 +30,19 @@ except DataError as error:
     st.stop()
 
 images.facts(info, data)
-images.distribution(info)
-
 selecting.bar(info, restricts=True)
+images.distribution(info, data)
+
 split = images.choose_split("What the images, pixels and the batch below are of.")
-images_tab, pixels_tab, preprocessing_tab = st.tabs(
-    ["Images", "Pixels", "Preprocessing"], key="view", on_change="rerun", bind="query-params"
+images_tab, suspects_tab, pixels_tab, preprocessing_tab = st.tabs(
+    ["Images", "Suspects", "Pixels", "Preprocessing"], key="view", on_change="rerun", bind="query-params"
 )
 if images_tab.open:
     with images_tab:
-        images.gallery(info, data, split)
+        browsing.gallery(info, data, split)
+if suspects_tab.open:
+    with suspects_tab:
+        suspicion.show(info, data, split)
 if pixels_tab.open:
     with pixels_tab:
         images.pixels(info, split)

@@ -114,8 +114,12 @@ def runs_root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def cache(tiny: Tiny, tmp_path: Path) -> Path:
-    """A cache of this test alone with the tiny data set in it."""
-    return Path(shutil.copytree(tiny.cache, tmp_path / "data" / "cache"))
+    """A cache of this test alone with the tiny data set in it, whose images have been measured."""
+    copy = Path(shutil.copytree(tiny.cache, tmp_path / "data" / "cache"))
+    folder, task = job.attributes_task(copy.parent, tiny.info)
+    for _ in job._attributes(folder, copy, task["data"]):
+        pass
+    return copy
 
 
 @pytest.fixture

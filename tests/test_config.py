@@ -91,6 +91,7 @@ CHOICES = [name for name in FIELDS if FIELDS[name].metadata["choices"]]
 
 def test_the_choices_that_there_are() -> None:
     assert CHOICES == [
+        "imbalance",
         "normalisation",
         "model",
         "initialisation",

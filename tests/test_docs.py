@@ -25,7 +25,7 @@ def settings_table() -> str:
         elif FIELD_TYPES[name][0] is bool:
             allowed = "on, off"
         elif about["low"] is None:
-            allowed = {"data": "a path", "classes": "names"}[name]
+            allowed = {"data": "a path", "classes": "names"}.get(name, "a selection")
         else:
             allowed = f"from {about['low']:g}" + ("" if about["high"] is None else f" to {about['high']:.10g}")
             allowed += f" {about['unit']}".rstrip()

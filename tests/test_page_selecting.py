@@ -12,7 +12,7 @@ import pytest
 from cifar_core.selections import Selection, find, folder_of, keep, kept, refer
 from pages import ui
 from tests.conftest import Tiny
-from tests.test_page_data import PAGE, press, shown_images, texts
+from tests.test_page_data import PAGE, press, sheets, texts
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def selected(tiny: Tiny, cache: Path) -> Callable[..., str]:
 
 
 def shown_indices(app: Any) -> list[int]:
-    return sorted(int(caption.split()[1]) for *_, caption in shown_images(app))
+    return sorted(int(caption.split()[1]) for caption in sheets(app)[0]["captions"])
 
 
 def test_the_selection_of_the_url_is_said_and_the_gallery_follows_it(
@@ -38,7 +38,7 @@ def test_the_selection_of_the_url_is_said_and_the_gallery_follows_it(
     assert "**3** of 180 training images" in texts(app)
     assert shown_indices(app) == [3, 70, 150]
     app.toggle(key="follow").set_value(False).run()
-    assert len(shown_indices(app)) == 88
+    assert len(shown_indices(app)) == 180
 
 
 def test_a_selection_of_test_images_shows_the_test_split(
@@ -62,7 +62,7 @@ def test_a_selection_can_be_inverted_and_cleared(dashboard: Callable[..., Any], 
     assert shown_indices(app) == list(range(170, 180))
     app.button(key="selection-clear").click().run()
     assert "selection" not in app.query_params
-    assert len(shown_indices(app)) == 88
+    assert len(shown_indices(app)) == 180
 
 
 def test_a_selection_is_kept_under_a_name_and_opened_again(
@@ -100,7 +100,7 @@ def test_a_kept_selection_is_combined_with_the_present_one(
 def test_a_selection_of_another_data_set_is_said_to_be_none_and_can_be_cleared(dashboard: Callable[..., Any]) -> None:
     app = dashboard(PAGE, selection="train.00000000.1")
     assert "is of another data set" in texts(app)
-    assert len(shown_indices(app)) == 88
+    assert len(shown_indices(app)) == 180
     app.button(key="selection-clear").click().run()
     assert "selection" not in app.query_params
 

@@ -11,14 +11,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cifar_core import job
 from cifar_core.datasets import open_cached
+from cifar_core.runs import RunError
 from cifar_core.selections import (
     FEW,
     WAYS,
     Selection,
     SelectionError,
+    allowed,
     combined,
     find,
+    folder_of,
     forget,
     inverted,
     keep,
@@ -28,7 +32,8 @@ from cifar_core.selections import (
     to_csv,
     to_zip,
 )
-from tests.conftest import Tiny
+from cifar_core.subsets import training_indices
+from tests.conftest import Tiny, tiny_config, work
 
 PRINT, OTHER = "1a2b3c4d5e6f7081", "ffff3c4d5e6f7081"
 
@@ -180,3 +185,48 @@ def test_the_folder_holds_the_very_pixels(tiny: Tiny) -> None:
             pixels = np.asarray(Image.open(io.BytesIO(archive.read(name)))).transpose(2, 0, 1)
             np.testing.assert_array_equal(pixels, data.train.images[index])
         assert archive.read("selection.csv").decode() == to_csv(chosen, data)
+
+
+# Training with one ----------------------------------------------------------------------------------------------------
+
+
+def test_a_run_trains_on_the_selection_it_was_given_whatever_its_name_means_later(
+    tiny: Tiny, cache: Path, runs_root: Path
+) -> None:
+    folder = folder_of(cache)
+    config = tiny_config(tiny, without_selection="suspects")
+    keep(some(*range(0, 180, 2), fingerprint=tiny.info.fingerprint), "suspects", folder)
+    run = job.new_run(config, runs_root, cache)
+    assert run.config.without_selection.startswith("suspects.")
+    keep(some(1, fingerprint=tiny.info.fingerprint), "suspects", folder)
+    forget("suspects", tiny.info.fingerprint, folder)
+    work(run, cache)
+    assert run.state == "finished", run.last_end
+    kept, _ = training_indices(config, open_cached(tiny.info.id, cache))
+    assert run.start.train_images == int((kept % 2 == 1).sum())
+
+
+def test_only_and_without_are_both_kept_to(tiny: Tiny, tmp_path: Path) -> None:
+    keep(some(*range(50), fingerprint=tiny.info.fingerprint), "firsts", tmp_path)
+    config = tiny_config(tiny, only_selection="firsts", without_selection=f"train.{tiny.info.fingerprint[:8]}.3.170")
+    may = allowed(config, tiny.info, tmp_path)
+    assert np.flatnonzero(may).tolist() == [i for i in range(50) if i != 3]
+    assert allowed(tiny_config(tiny), tiny.info, tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("nobody", "only_selection cannot be used with"),
+        ("train.{}.1000", "only_selection names image 1000, which"),
+        ("test.{}.1", "only_selection must be of training images"),
+        ("train.{}.1", "leave"),
+    ],
+)
+def test_a_selection_that_cannot_be_trained_with_is_refused_before_the_run_is_made(
+    text: str, said: str, tiny: Tiny, cache: Path, runs_root: Path
+) -> None:
+    config = tiny_config(tiny, only_selection=text.format(tiny.info.fingerprint[:8]))
+    with pytest.raises(RunError, match=said):
+        job.new_run(config, runs_root, cache)
+    assert not runs_root.exists() or not list(runs_root.iterdir())

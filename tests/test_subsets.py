@@ -17,6 +17,8 @@ from cifar_core.runs import Run, RunError, create_run, list_runs, write_whole
 from cifar_core.subsets import (
     chosen_classes,
     class_names,
+    class_shares,
+    imbalanced_indices,
     info_of_classes,
     listed_classes,
     split_of_classes,
@@ -244,3 +246,48 @@ def test_a_misspelt_class_is_refused_before_a_run_is_made(tiny: Tiny, runs_root:
 def test_a_fork_keeps_the_classes(tiny: Tiny, trained_run: Run, runs_root: Path) -> None:
     with pytest.raises(RunError, match="keeps the classes of its parent, which is all, but circle,stripes was asked"):
         job.new_run(tiny_config(tiny, classes="circle,stripes", epochs=5), runs_root, tiny.cache, parent=trained_run)
+
+
+# Imbalance and selections ---------------------------------------------------------------------------------------------
+
+
+def test_exponential_shares_fall_by_a_constant_factor_to_the_ratio() -> None:
+    shares = class_shares("exponential", 100.0, 10)
+    assert shares[0] == 1
+    assert shares[-1] == pytest.approx(1 / 100)
+    np.testing.assert_allclose(shares[1:] / shares[:-1], 100 ** (-1 / 9))
+
+
+def test_long_tailed_cifar_10_has_the_published_number_of_images() -> None:
+    """12,406 of 50,000 at ratio 100 (Cui et al., 2019), who round down where this rounds to the nearest."""
+    labels = np.repeat(np.arange(10), 5000)
+    kept = imbalanced_indices(labels, class_shares("exponential", 100.0, 10), seed=0)
+    assert abs(len(kept) - 12_406) <= 10
+    assert np.bincount(labels[kept]).tolist()[::9] == [5000, 50]
+
+
+def test_a_step_makes_the_second_half_rare() -> None:
+    assert class_shares("step", 4.0, 5).tolist() == [1, 1, 1, 0.25, 0.25]
+    assert class_shares("none", 4.0, 3).tolist() == [1, 1, 1]
+
+
+def test_each_class_keeps_at_least_an_image_and_a_smaller_share_is_part_of_a_larger() -> None:
+    labels = np.repeat(np.arange(3), 20)
+    few = imbalanced_indices(labels, class_shares("exponential", 1000.0, 3), seed=3)
+    many = imbalanced_indices(labels, class_shares("exponential", 10.0, 3), seed=3)
+    assert np.bincount(labels[few]).tolist() == [20, 1, 1]
+    assert set(few) < set(many)
+
+
+def test_imbalance_and_selections_leave_the_validation_images_as_they_are() -> None:
+    kept, held_out = training_indices(TrainConfig(), DATA)
+    allowed = np.zeros(len(DATA.train.labels), bool)
+    allowed[kept[::2]] = True
+    fewer, same = training_indices(TrainConfig(imbalance="step", imbalance_ratio=5), DATA)
+    assert np.array_equal(held_out, same)
+    assert set(fewer) < set(kept)
+    chosen, same = training_indices(TrainConfig(), DATA, allowed)
+    assert np.array_equal(held_out, same)
+    assert np.array_equal(chosen, kept[::2])
+    with pytest.raises(ValueError, match="leave 0 training images"):
+        training_indices(TrainConfig(), DATA, np.zeros_like(allowed))

@@ -9,8 +9,9 @@ from __future__ import annotations
 import base64
 import html
 import io
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from cifar_core.attributes import BINS, ColourMap
 from cifar_core.events import Tried
 from cifar_core.runs import Run, RunError
 from cifar_core.suggestions import RULES, Suggestion
@@ -192,73 +194,147 @@ def strip(rows: Sequence[tuple[Any, Sequence[str]]], heads: Sequence[str], small
     return f'<div style="overflow-x:auto"><div style="{style}">{named}{cells}</div></div>'
 
 
-def class_distribution(
-    classes: Sequence[str], train: Sequence[int], test: Sequence[int], shares: bool, largest: int = 40
-) -> Figure:
-    """Bars of a class side by side: training filled, test hatched.
+def class_rows(classes: Sequence[str], series: Mapping[str, Sequence[int]], now: str) -> pd.DataFrame:
+    """The rows of `class_bars`.
 
     Args:
-        train: Images of each class.
-        test: Likewise.
-        shares: Draw shares of the split in place of numbers.
-        largest: With more classes than this, only every so many names fit below the bars.
+        series: Images of each class, by what they are of.
+        now: What is selected at present, so that a second click on a bar is another event than the first.
     """
-    from plotly.graph_objects import Bar, Figure
-
-    names = [_plotly_text(name, 60) for name in classes]
-    colours = [class_colour(k) for k in range(len(classes))]
-    figure = Figure()
-    for split, counts, hatch in (("training", train, ""), ("test", test, "/")):
+    rows = []
+    for filled, (name, counts) in zip(BAR_LOOKS["opacity"], series.items(), strict=False):
         total = max(sum(counts), 1)
-        figure.add_trace(
-            Bar(
-                x=list(range(len(names))),
-                y=[count / total if shares else count for count in counts],
-                customdata=[[name, count, count / total] for name, count in zip(names, counts, strict=True)],
-                name=split,
-                offsetgroup=split,
-                marker={"color": colours, "pattern": {"shape": hatch, "solidity": 0.45}, "line": {"width": 0}},
-                hovertemplate=(
-                    "%{customdata[0]}<br>%{customdata[1]:,} images, %{customdata[2]:.2%}<extra>" + split + "</extra>"
-                ),
-                showlegend=False,
-            )
-        )
-        # The bars have the colours of the classes, so the legend shows the filling alone, in grey.
-        figure.add_trace(
-            Bar(
-                x=[None],
-                y=[None],
-                name=f"{split} ({sum(counts):,} images)",
-                offsetgroup=split,
-                marker={"color": "#808080", "pattern": {"shape": hatch, "solidity": 0.45}},
-            )
-        )
-    step = math.ceil(len(names) / largest)
-    ticks: dict[str, Any] = {
-        "tickvals": list(range(len(names)))[::step],
-        "ticktext": [_plotly_text(name, 16) for name in classes][::step],
-        "fixedrange": len(names) <= 30,
-        # Names that slant up to their bars stay inside at the right edge, where Plotly would leave them out.
-        "autotickangles": [0, -45, -90],
-        "ticklabeloverflow": "allow",
-        "automargin": True,
-    }
-    figure.update_layout(
-        height=280,
-        margin={"l": 0, "r": 0, "t": 8, "b": 0},
-        barmode="group",
-        bargap=0.25,
-        xaxis=ticks,
-        yaxis={
-            "title": "Share of the split" if shares else "Images",
-            "tickformat": ".0%" if shares else ",",
-            "fixedrange": True,
-            "rangemode": "tozero",
+        for k, (label, count) in enumerate(zip(classes, counts, strict=True)):
+            rows.append((label, name, int(count), count / total, class_colour(k), filled, now))
+    return pd.DataFrame(rows, columns=["class", "of", "images", "share", "colour", "filled", "now"])
+
+
+BAR_LOOKS: dict[str, Any] = {"opacity": (1.0, 0.15, 0.55, 0.4), "dash": ((1, 0), (1, 0), (5, 3), (2, 2))}
+"""Filling and edge of the first, second and further series, so that none is told by colour alone."""
+
+
+def class_bars(classes: Sequence[str], series: Sequence[str], shares: bool) -> dict[str, Any]:
+    """Bars of each class side by side, one for each series; a click on one is the point selection `bar`."""
+    names = [brief(name, 16) for name in classes]
+    sparse = math.ceil(len(classes) / 40)
+    label = f"{json.dumps(names)}[indexof({json.dumps(list(classes))}, datum.value)]"
+    return {
+        "height": 240,
+        "params": [{"name": "bar", "select": {"type": "point", "fields": ["class", "of", "now"]}}],
+        "mark": {"type": "bar", "cursor": "pointer", "strokeWidth": 1.5, "cornerRadiusEnd": 2},
+        "encoding": {
+            "x": {
+                "field": "class",
+                "type": "nominal",
+                "sort": list(classes),
+                "title": None,
+                "axis": {
+                    "labelExpr": label
+                    if sparse == 1
+                    else f"indexof({json.dumps(list(classes))}, datum.value) % {sparse} ? '' : {label}",
+                    "labelAngle": 0 if sum(map(len, names)) <= 30 else -45,
+                    "labelOverlap": False,
+                    "labelLimit": 0,
+                    "ticks": False,
+                },
+            },
+            "xOffset": {"field": "of", "type": "nominal", "sort": list(series)},
+            "y": {
+                "field": "share" if shares else "images",
+                "type": "quantitative",
+                "title": "Share" if shares else "Images",
+                "axis": {"format": ".0%" if shares else ",d", "tickCount": 5},
+            },
+            "color": {"field": "colour", "type": "nominal", "scale": None, "legend": None},
+            "stroke": {"field": "colour", "type": "nominal", "scale": None, "legend": None},
+            "fillOpacity": {"field": "filled", "type": "quantitative", "scale": None, "legend": None},
+            "strokeDash": {
+                "field": "of",
+                "type": "nominal",
+                "sort": list(series),
+                "scale": {"domain": list(series), "range": [list(dash) for dash in BAR_LOOKS["dash"][: len(series)]]},
+                "legend": None,
+            },
+            "tooltip": [
+                {"field": "class", "title": "Class"},
+                {"field": "of", "title": "Of"},
+                {"field": "images", "type": "quantitative", "format": ",", "title": "Images"},
+                {"field": "share", "type": "quantitative", "format": ".2%", "title": "Share"},
+            ],
         },
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "title": None, "itemclick": False},
+    }
+
+
+def colour_rows(found: ColourMap) -> pd.DataFrame:
+    """The rows of `COLOUR_MAP`: a place with images each."""
+    there = np.flatnonzero(found.counts)
+    return pd.DataFrame(
+        {
+            "cell": there,
+            "x": there % BINS,
+            "y": there // BINS,
+            "images": found.counts[there],
+            "colour": [f"#{red:02X}{green:02X}{blue:02X}" for red, green, blue in found.colours[there]],
+        }
     )
-    return figure
+
+
+COLOUR_MAP: dict[str, Any] = {
+    "height": 420,
+    "params": [{"name": "place", "select": {"type": "point", "fields": ["cell"]}}],
+    "mark": {"type": "square", "opacity": 1, "cursor": "pointer", "stroke": "#808080", "strokeWidth": 0.5},
+    "encoding": {
+        "x": {
+            "field": "x",
+            "type": "quantitative",
+            "scale": {"domain": [0, BINS], "zero": False},
+            "title": "Green to red",
+            "axis": {"labels": False, "ticks": False, "grid": False},
+        },
+        "y": {
+            "field": "y",
+            "type": "quantitative",
+            "scale": {"domain": [0, BINS], "zero": False},
+            "title": "Blue to yellow",
+            "axis": {"labels": False, "ticks": False, "grid": False},
+        },
+        "size": {"field": "images", "type": "quantitative", "scale": {"range": [12, 190]}, "legend": None},
+        "color": {"field": "colour", "type": "nominal", "scale": None, "legend": None},
+        "tooltip": [
+            {"field": "images", "type": "quantitative", "format": ",", "title": "Images"},
+            {"field": "colour", "title": "Mean colour"},
+        ],
+    },
+}
+
+
+FOUND_CURVE: dict[str, Any] = {
+    "height": 260,
+    "mark": {"type": "line", "strokeWidth": 2, "interpolate": "step-after"},
+    "encoding": {
+        "x": {"field": "place", "type": "quantitative", "title": "Looked at, from the top of the list"},
+        "y": {
+            "field": "share",
+            "type": "quantitative",
+            "title": "Planted errors found",
+            "scale": {"domain": [0, 1]},
+            "axis": {"format": ".0%"},
+        },
+        "color": {
+            "field": "list",
+            "type": "nominal",
+            "title": None,
+            "legend": {"orient": "top"},
+            "scale": {"range": [CLASS_COLOURS[0], CLASS_COLOURS[5]]},
+        },
+        "strokeDash": {"field": "list", "type": "nominal", "title": None, "legend": None},
+        "tooltip": [
+            {"field": "list", "title": "List"},
+            {"field": "place", "title": "Looked at"},
+            {"field": "share", "type": "quantitative", "format": ".0%", "title": "Found"},
+        ],
+    },
+}
 
 
 CHANNELS = (("red", "#D62728", "solid"), ("green", "#2CA02C", "dash"), ("blue", "#1F77B4", "dot"))

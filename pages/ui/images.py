@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pandas as pd
 import streamlit as st
+from numpy.typing import NDArray
 
+from cifar_core.attributes import colour_map
 from cifar_core.config import FIELDS
 from cifar_core.datasets import DataInfo, DataSet
+from cifar_core.selections import Selection
+from cifar_core.subsets import class_shares, imbalanced_counts
 from pages import ui
-from pages.ui import batches, charts, loaders, selecting
+from pages.ui import batches, browsing, charts, loaders, selecting
 
-PER_PAGE = 88
 BATCH = 64
 
 SPLITS = ui.SPLITS
@@ -49,20 +50,88 @@ def facts(info: DataInfo, data: DataSet) -> None:
         st.info(ui.plain(info.left_out), icon=":material/filter_alt:")
 
 
-def distribution(info: DataInfo) -> None:
-    """How many images each class has."""
+def distribution(info: DataInfo, data: DataSet) -> None:
+    """How many images each class has; a click on a bar selects them. And what an imbalance would leave of them."""
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.subheader("Classes", anchor=False, width="content")
         shares = st.toggle("As shares of the split", key="shares", bind="query-params")
-    figure = charts.class_distribution(info.classes, info.train_counts, info.test_counts, shares)
+    kind, left = _imbalance(info)
+    series = {"training": info.train_counts, "test": info.test_counts}
+    if kind != "none":
+        series["training, imbalanced"] = tuple(left)
+    selected = selecting.current(info)
+    if selected is not None and selecting.follows():
+        labels = getattr(data, selected.split).labels[selected.indices]
+        series["selected"] = tuple(np.bincount(labels, minlength=len(info.classes)).tolist())
+    rows = charts.class_rows(info.classes, series, st.query_params.get(selecting.PARAMETER, ""))
     verdict, reason = balance(info)
     what = "Share of the images of each split" if shares else "Number of images"
-    st.plotly_chart(
-        figure,
-        config={"displayModeBar": False},
+    st.vega_lite_chart(
+        rows,
+        charts.class_bars(info.classes, list(series), shares),
+        key="distribution",
+        on_select=lambda: _take_clicked_bar(info, data),
+        selection_mode="bar",
         alt=f"{what} of each class. {verdict}: {reason}",
     )
+    looks = ("filled", "light", "half filled and dashed", "dotted")
+    told = ", ".join(f"{name} ({look})" for name, look in zip(series, looks, strict=False))
+    st.caption(f"Of each class, from left to right: {told}. A click on a bar of a split selects its images.")
     st.markdown(f"**{verdict}:** {ui.plain(reason)}")
+
+
+def _take_clicked_bar(info: DataInfo, data: DataSet) -> None:
+    """Select the images of a clicked bar; a click on the bar of what is selected takes it back."""
+    clicked = st.session_state["distribution"]["selection"].get("bar")
+    if not clicked or clicked[0]["of"] not in SPLITS.values() or clicked[0]["class"] not in info.classes:
+        return
+    split = next(name for name, said in SPLITS.items() if said == clicked[0]["of"])
+    labels = getattr(data, split).labels
+    images = np.flatnonzero(labels == info.classes.index(clicked[0]["class"]))
+    selecting.toggle(Selection(info.fingerprint, split, images, f"class {clicked[0]['class']}"))
+
+
+def _imbalance(info: DataInfo) -> tuple[str, list[int]]:
+    """An imbalance to try: its kind, and how many training images of each class it leaves."""
+    about = FIELDS["imbalance"].metadata
+    with st.expander("Make the training set imbalanced", icon=":material/balance:"):
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            kind = st.segmented_control(
+                "Imbalance",
+                about["choices"],
+                default="none",
+                format_func=str.capitalize,
+                key="imbalance",
+                bind="query-params",
+                required=True,
+                help=about["help"],
+            )
+            ratio = st.select_slider(
+                "Most frequent to rarest",
+                (2, 3, 5, 10, 20, 50, 100, 200, 500, 1000),
+                10,
+                format_func=lambda ratio: f"{ratio} : 1",
+                key="imbalance_ratio",
+                bind="query-params",
+                disabled=kind == "none",
+                width=360,
+            )
+        left = imbalanced_counts(info.train_counts, class_shares(kind, ratio, len(info.classes)))
+        if kind == "none":
+            st.caption("Of a real collection of images some classes are rare; here one can see what that does.")
+            return kind, left
+        most, least = (k(range(len(left)), key=left.__getitem__) for k in (max, min))
+        st.markdown(
+            f"Keeps {sum(left):,} of {info.train_images:,} training images: {left[most]:,} of "
+            f"{ui.plain(info.classes[most])} to {left[least]:,} of {ui.plain(info.classes[least])}, before images are "
+            f"held out for validation, which stay as they are. A network that always answers "
+            f"{ui.plain(info.classes[most])} is right on {left[most] / sum(left):.0%} of the images it trains on, but "
+            f"on {info.test_counts[most] / info.test_images:.0%} of the test images: after such a training look at the "
+            "recall of each class on the Evaluate page."
+        )
+        wanted = {"data": info.source, "imbalance": kind, "imbalance_ratio": float(ratio)}
+        selecting.use_for_training(wanted, "Use for training", "use-imbalance")
+    return kind, left
 
 
 def balance(info: DataInfo) -> tuple[str, str]:
@@ -85,65 +154,6 @@ def balance(info: DataInfo) -> tuple[str, str]:
     if missing:
         said += f" Without any test image: {', '.join(missing[:10])}{', ...' if len(missing) > 10 else ''}."
     return word, said
-
-
-def gallery(info: DataInfo, data: DataSet, split: str) -> None:
-    """The images of a split, page by page."""
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        chosen = st.multiselect(
-            "Only these classes",
-            info.classes,
-            key="classes",
-            bind="query-params",
-            placeholder="All classes",
-            width=360,
-        )
-        shuffled = st.toggle("Random sample", True, key="shuffled", bind="query-params", help="Otherwise as stored.")
-        seed = st.number_input(
-            "Seed",
-            0,
-            FIELDS["seed"].metadata["high"],
-            key="seed",
-            bind="query-params",
-            width=140,
-            disabled=not shuffled,
-            help="Another seed, another sample; the same seed shows the same images again.",
-        )
-    order = loaders.gallery_order(
-        info.id,
-        info.fingerprint,
-        ui.place().cache,
-        split,
-        tuple(info.classes.index(name) for name in chosen),
-        seed if shuffled else None,
-    )
-    selected = selecting.images_of(info, split)
-    if selected is not None:
-        order = order[np.isin(order, selected)]
-    if not len(order):
-        of = f" of {ui.plain(', '.join(chosen))}" if chosen else ""
-        where = "The selection" if selected is not None else f"The {SPLITS[split]} split"
-        st.info(f"{where} has no image{of}.")
-        return
-    pages = math.ceil(len(order) / PER_PAGE)
-    # The pages come below the images, but decide what these are.
-    pictures = st.container()
-    page = st.pagination(pages, key="page", bind="query-params")
-    shown = order[(page - 1) * PER_PAGE : page * PER_PAGE]
-    source = getattr(data, split)
-    names = [info.classes[label] for label in source.labels[shown]]
-    with pictures:
-        st.caption(
-            f"{len(order):,} {'selected ' if selected is not None else ''}{SPLITS[split]} images"
-            f"{' in random order' if shuffled else ''}; these are "
-            f"{(page - 1) * PER_PAGE + 1:,} to {(page - 1) * PER_PAGE + len(shown):,}. "
-            "The number below an image is its index in the split."
-        )
-        ui.gallery(
-            source.images[shown],
-            [f"{charts.brief(name)} {i}" for name, i in zip(names, shown, strict=True)],
-            [f"{name}, {SPLITS[split]} index {i}" for name, i in zip(names, shown, strict=True)],
-        )
 
 
 def pixels(info: DataInfo, split: str) -> None:
@@ -206,6 +216,47 @@ def pixels(info: DataInfo, split: str) -> None:
         [f"{charts.brief(info.classes[k])} ({summary.class_images[k]:,})" for k in there],
         [f"Mean of {summary.class_images[k]:,} {SPLITS[split]} images of {info.classes[k]}" for k in there],
         size=96,
+    )
+    st.markdown(
+        "**Deviation image of each class**: the brighter a pixel, the more it differs from image to image (twice the "
+        "standard deviation, so that 127.5, the most there can be, is white)"
+    )
+    ui.gallery(
+        (2 * summary.class_deviations[there]).round().clip(0, 255).astype(np.uint8),
+        [f"{charts.brief(info.classes[k])} ({summary.class_images[k]:,})" for k in there],
+        [f"Deviation of {summary.class_images[k]:,} {SPLITS[split]} images of {info.classes[k]}" for k in there],
+        size=96,
+    )
+    colours(info, split, selected.indices if selected else None)
+
+
+def colours(info: DataInfo, split: str, indices: NDArray[np.int64] | None) -> None:
+    """Where the images lie by their mean colours; a click selects those of a place."""
+    measured = browsing.attributes(info)
+    if measured is None:
+        return
+    st.markdown(f"**Map of mean colours** of the {SPLITS[split]} images")
+    found = colour_map(measured[split].colours if indices is None else measured[split].colours[indices])
+
+    def take() -> None:
+        clicked = st.session_state["colours"]["selection"].get("place")
+        if clicked:
+            here = np.flatnonzero(found.cells == clicked[0]["cell"])
+            here = here if indices is None else indices[here]
+            selecting.select(Selection(info.fingerprint, split, here, "one place of the map of mean colours"))
+
+    st.vega_lite_chart(
+        charts.colour_rows(found),
+        charts.COLOUR_MAP,
+        key="colours",
+        on_select=take,
+        selection_mode="place",
+        width=560,
+        alt="Map of the images' mean colours, from green to red and from blue to yellow",
+    )
+    st.caption(
+        "Each square is filled with the mean colour of its images, and larger the more there are. From left to right "
+        "from green to red, from below from blue to yellow (OKLab, middle drawn larger). A click selects its images."
     )
 
 

@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cifar_core import logits as kept_logits
-from cifar_core import runs
+from cifar_core import runs, selections
+from cifar_core.attributes import THUMB, Attributes
 from cifar_core.biography import biographies
+from cifar_core.config import FIELDS, TrainConfig
 from cifar_core.datasets import DataInfo, DataSet, Split, find_cached, open_cached
 from cifar_core.evaluation import Evaluation, EvaluationError
 from cifar_core.invariance import Views
@@ -27,9 +29,10 @@ from cifar_core.logits import Logits
 from cifar_core.photos import read_photo, square, to_input
 from cifar_core.pixels import PixelSummary, summarise
 from cifar_core.runs import Run, RunError, description
-from cifar_core.selections import Selection, find
+from cifar_core.selections import Selection
 from cifar_core.sources import DataError
-from cifar_core.subsets import renumbered, split_of_classes
+from cifar_core.subsets import chosen_classes, renumbered, split_of_classes, training_indices
+from cifar_core.suspects import details
 from cifar_core.timeline import Timeline, timeline
 from pages.ui import charts
 
@@ -110,12 +113,12 @@ def selection(text: str, fingerprint: str, folder: Path) -> Selection:
         SelectionError: There is none of that data set.
     """
     # A name alone may come to mean something else; what is pinned or listed cannot.
-    return _pinned(text, fingerprint, folder) if "." in text else find(text, fingerprint, folder)
+    return _pinned(text, fingerprint, folder) if "." in text else selections.find(text, fingerprint, folder)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
 def _pinned(text: str, fingerprint: str, folder: Path) -> Selection:
-    return find(text, fingerprint, folder)
+    return selections.find(text, fingerprint, folder)
 
 
 def places(
@@ -146,6 +149,33 @@ def pixel_summary(
     return summarise(whole, len(opened.info.classes))
 
 
+def training_counts(config: TrainConfig, info: DataInfo, cache: Path) -> tuple[int, ...]:
+    """How many images of each class a training with these settings would train on; empty where it could not."""
+    names = [name for name, field in FIELDS.items() if field.metadata["group"] == "Data"]
+    try:
+        # Only what decides it, and by texts that always mean the same.
+        config = selections.pinned(config, _whole(info, cache), selections.folder_of(cache))
+        settings = {name: getattr(config, name) for name in (*names, "seed")}
+        return _training_counts(settings, info.id, info.fingerprint, cache)
+    except ValueError:
+        return ()
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _training_counts(settings: dict[str, Any], data_id: str, fingerprint: str, cache: Path) -> tuple[int, ...]:
+    config, opened = TrainConfig(**settings), data_set(data_id, fingerprint, cache)
+    allowed = selections.allowed(config, opened.info, selections.folder_of(cache))
+    kept, _ = training_indices(config, opened, allowed)
+    known = opened.info.classes
+    classes = chosen_classes(config.classes, known)
+    numbers = renumbered(opened.train.labels, known, classes)[kept]
+    return tuple(np.bincount(numbers, minlength=len(classes)).tolist())
+
+
+def _whole(info: DataInfo, cache: Path) -> DataInfo:
+    return data_set(info.id, info.fingerprint, cache).info
+
+
 @st.cache_resource(max_entries=16, show_spinner=False)
 def gallery_order(
     data_id: str, fingerprint: str, cache: Path, split: str, classes: tuple[int, ...], seed: int | None
@@ -154,6 +184,79 @@ def gallery_order(
     labels = getattr(data_set(data_id, fingerprint, cache), split).labels
     chosen = np.flatnonzero(np.isin(labels, classes)) if classes else np.arange(len(labels))
     return chosen if seed is None else np.random.default_rng(seed).permutation(chosen)
+
+
+@st.cache_resource(max_entries=6, show_spinner=False)
+def attributes(path: Path, version: int) -> Attributes:
+    """What was measured of the images of a split; shared and read-only."""
+    return Attributes.load(path)
+
+
+@st.cache_resource(max_entries=2, show_spinner="Comparing images")
+def small_views(train: Path, train_version: int, test: Path, test_version: int) -> NDArray[np.float32]:
+    """What sets each image of both splits apart, to compare it with others by; shared and read-only."""
+    thumbs = [attributes(train, train_version).thumbs, attributes(test, test_version).thumbs]
+    return details(np.concatenate(thumbs), THUMB)
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What a network says of all images of a split.
+
+    Args:
+        probabilities: (N, K).
+        labels: (N,) in [0, K).
+        neighbours: (N, n) places of the images whose features are nearest, nearest first.
+        distances: (N, n) of these, 1 less the cosine.
+        facts: Run, checkpoint, epoch, data, split.
+    """
+
+    probabilities: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    neighbours: NDArray[np.int32]
+    distances: NDArray[np.float32]
+    facts: dict[str, Any]
+
+    @property
+    def predictions(self) -> NDArray[np.int64]:
+        """(N,) the most probable class."""
+        return self.probabilities.argmax(1)
+
+    @property
+    def said(self) -> str:
+        """Whose it is."""
+        facts = self.facts
+        return f"run {facts['run']}, {facts['checkpoint']} weights, epoch {facts['epoch']:.3g}"
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def known(path: Path, version: int) -> Known:
+    """A stored one; shared and read-only.
+
+    Raises:
+        RunError: The file is damaged.
+    """
+    names = ("probabilities", "labels", "neighbours", "distances")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return Known(**{name: file[name] for name in names}, facts=json.loads(str(file["facts"])))
+    # Damage shows itself in any way, from zlib.error to KeyError.
+    except Exception:
+        raise RunError(f"The predictions in {path} are damaged; delete that file to have them made anew.") from None
+
+
+@st.cache_resource(max_entries=6, show_spinner=False)
+def arrays(path: Path, version: int) -> dict[str, NDArray[Any]]:
+    """What a task has kept in an .npz file; shared and read-only.
+
+    Raises:
+        RunError: The file is damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except Exception:
+        raise RunError(f"The results in {path} are damaged; delete that file to have them made anew.") from None
 
 
 @st.cache_resource(max_entries=3, show_spinner="Loading the network")

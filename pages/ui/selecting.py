@@ -16,7 +16,7 @@ from cifar_core import selections
 from cifar_core.datasets import DataInfo
 from cifar_core.selections import Selection, SelectionError
 from pages import ui
-from pages.ui import loaders
+from pages.ui import loaders, settings
 
 PARAMETER = "selection"
 
@@ -59,6 +59,19 @@ def select(selection: Selection) -> None:
         st.query_params[PARAMETER] = selections.refer(selection, _folder())
     except SelectionError as error:
         st.session_state["selection_trouble"] = str(error)
+
+
+def toggle(selection: Selection) -> None:
+    """Select these images, or none if they are what is selected."""
+    try:
+        text = selections.refer(selection, _folder())
+    except SelectionError as error:
+        st.session_state["selection_trouble"] = str(error)
+        return
+    if st.query_params.get(PARAMETER) == text:
+        clear()
+    else:
+        st.query_params[PARAMETER] = text
 
 
 def offer(
@@ -145,6 +158,8 @@ def bar(info: DataInfo, restricts: bool = False) -> Selection | None:
             )
             _export(selected, info)
             _open_kept(kept)
+            if selected.split == "train" and len(selected):
+                _train(selected, info)
             st.button("Clear", key="selection-clear", type="tertiary", icon=":material/close:", on_click=clear)
     return selected
 
@@ -208,6 +223,21 @@ def _export(selected: Selection, info: DataInfo) -> None:
             key="selection-zip",
             help="One folder for each class, as this program reads it too.",
         )
+
+
+def use_for_training(values: dict[str, Any], said: str, key: str) -> None:
+    """A button that puts settings into the form for the next new run, and then a link to that."""
+    if st.button(said, key=key, icon=":material/model_training:"):
+        settings.hand_over(values)
+        st.caption("The form for the next new run has it now.")
+        ui.link("Train", "Open the form")
+
+
+def _train(selected: Selection, info: DataInfo) -> None:
+    with st.popover("Train", icon=":material/model_training:", type="tertiary"):
+        for name, said in (("without_selection", "Without these images"), ("only_selection", "On these images alone")):
+            wanted = {"data": info.source, name: selections.refer(selected, _folder())}
+            use_for_training(wanted, said, f"selection-{name}")
 
 
 def _open_kept(kept: Sequence[Selection]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from cifar_core import selections
 from cifar_core.config import FIELD_TYPES, FIELDS, GROUPS, MODELS, RECIPES, TrainConfig, label
 from cifar_core.datasets import DataInfo, cached
 from cifar_core.runs import Run, RunError, family_of, list_runs, seen_epochs
@@ -94,6 +95,15 @@ def _going_on(parent: Run, checkpoint: str) -> TrainConfig:
     return settings if settings.epochs > done else settings.changed({"epochs": more})
 
 
+HANDED_OVER = "handed_over"
+"""What another page wants in the form for the next new run, until that is shown."""
+
+
+def hand_over(values: dict[str, Any]) -> None:
+    """Put settings into the form for the next new run, which another page then leads to."""
+    st.session_state[HANDED_OVER] = {**st.session_state.get(HANDED_OVER, {}), **values}
+
+
 def form(parent: Run | None = None, checkpoint: str = "last") -> TrainConfig | None:
     """All settings of a training with help and bounds; a configuration once Start is pressed.
 
@@ -121,6 +131,9 @@ def form(parent: Run | None = None, checkpoint: str = "last") -> TrainConfig | N
     if st.session_state.get("filled_with") != source:
         _begin(base, source, infos)
     handed = _handed()
+    if parent is None:
+        for name, value in st.session_state.pop(HANDED_OVER, {}).items():
+            st.session_state[f"set_{name}"] = value
     # The button comes before the settings on the page and after them in the script.
     top = st.container()
     values: dict[str, Any] = {}
@@ -231,6 +244,15 @@ def _preview(config: TrainConfig, info: DataInfo | None) -> None:
     """
     held_out = 1 / config.folds if config.folds else config.validation_fraction
     images = config.train_images or round((info.train_images if info else 50_000) * (1 - held_out))
+    if info and (any(getattr(config, name) for name in selections.SETTINGS) or config.imbalance != "none"):
+        counts = loaders.training_counts(config, info, ui.place().cache)
+        images = sum(counts) or images
+        st.caption(
+            f"Trains on {sum(counts):,} images: {min(counts):,} of the rarest class and {max(counts):,} of the most "
+            "frequent."
+            if sum(counts)
+            else "These settings leave no training images; Start says why."
+        )
     steps_per_epoch = max(math.ceil(images / config.batch_size), 1)
     with st.expander("Course of the learning rate"):
         frame = pd.DataFrame(planned(config, steps_per_epoch), columns=["epoch", "learning rate"])
@@ -335,6 +357,19 @@ def _published_dropout() -> None:
         st.session_state["set_initialisation"] = "default"
 
 
+def _selection(name: str, about: Any, key: str, info: DataInfo | None) -> str:
+    """A kept selection of training images, the one another page has handed over, or none."""
+    offered: dict[str, str] = {"": "All images" if name == "only_selection" else "None"}
+    if info:
+        folder = selections.folder_of(ui.place().cache)
+        offered |= {one.name: one.name for one in selections.kept(info.fingerprint, folder) if one.split == "train"}
+    value = st.session_state[key]
+    # Of a parent run or another page: it is pinned.
+    offered.setdefault(value, charts.brief(value))
+    chosen = st.selectbox(label(name), list(offered), key=key, format_func=offered.__getitem__, help=about["help"])
+    return chosen or ""
+
+
 def _setting(name: str, about: Any, data: dict[str, DataInfo], key: str, begin: Any = None) -> Any:
     """The widget that fits a setting: its type, bounds, unit and choices are in the field itself.
 
@@ -358,6 +393,8 @@ def _setting(name: str, about: Any, data: dict[str, DataInfo], key: str, begin: 
         return listed_classes(
             st.multiselect(title, known, key=key, placeholder="All classes", help=about["help"], disabled=not known)
         )
+    if name in selections.SETTINGS:
+        return _selection(name, about, key, data.get(st.session_state.get("set_data", "")))
     if name == "folds":
         several = [0, *range(2, int(about["high"]) + 1)]
         return st.select_slider(
