@@ -945,7 +945,7 @@ RECIPES: dict[str, Recipe] = {
         "Good in minutes",
         "The same network at twice the width: as accurate as a laptop makes it in under ten minutes.",
         "after Jordan (2024), airbench",
-        {**_SPRINT, "epochs": 8, "early_share": 0.7},
+        {**_SPRINT, "learning_rate": 0.15, "epochs": 8, "early_share": 0.7},
     ),
     "best": Recipe(
         "As good as patience allows",
