@@ -58,11 +58,12 @@ def test_the_data_set_named_on_the_command_line_is_read_and_shown(page: Page):
     page.goto("/data")
     heading(page, "Data")
     expect(page.get_by_text(re.compile(r"Images in shapes|shapes")).first).to_be_visible(timeout=60_000)
-    pictures = page.locator("figure img")
+    pictures = page.get_by_role("button", name=re.compile(r"(circle|square|stripes), training index \d+"))
     expect(pictures.first).to_be_visible(timeout=60_000)
     assert pictures.count() >= 30
-    assert pictures.first.evaluate("image => image.naturalWidth") == 32
-    assert any(name in (pictures.first.get_attribute("alt") or "") for name in CLASSES)
+    painted = pictures.first.evaluate("cell => getComputedStyle(cell.querySelector('i')).backgroundImage")
+    assert painted.startswith('url("blob:')
+    assert any(name in (pictures.first.get_attribute("aria-label") or "") for name in CLASSES)
     no_error(page)
 
 
