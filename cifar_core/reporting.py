@@ -128,7 +128,7 @@ class _Page:
             if value is None or (isinstance(value, float) and math.isnan(value)):
                 text = "–"
             else:
-                text = format(value, formats.get(column, "")) if column in formats else str(value)
+                text = _written(value, formats.get(column, ""))
             return f"<td{' class=n' if column in numeric else ''}>{html.escape(text)}</td>"
 
         head = "".join(f"<th{' class=n' if c in numeric else ''}>{html.escape(str(c))}</th>" for c in shown)
@@ -159,6 +159,12 @@ class _Page:
             f"<title>{html.escape(self.title)}</title><style>{STYLE}</style></head><body>"
             f"<h1>{html.escape(self.title)}</h1>{''.join(self.parts)}{script}</body></html>"
         )
+
+
+def _written(value: Any, form: str) -> str:
+    if form == "p":
+        return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
+    return format(value, form) if form else str(value)
 
 
 def plotly_js() -> str:
@@ -548,7 +554,7 @@ def _pairs_part(page: _Page, materials: Sequence[Material]) -> None:
         except ValueError as error:
             page.text(f"{other.name}: {error}")
             continue
-        page.text(both.sentence(first.name, other.name))
+        page.text(f"{other.name} beside {first.name}: {both.sentence(first.name, other.name)}")
         low, high = both.interval
         rows.append(
             {
@@ -605,7 +611,7 @@ def _pairs_part(page: _Page, materials: Sequence[Material]) -> None:
         page.table(
             pd.DataFrame(rows).set_index("run"),
             "pairs",
-            {**numbers, "McNemar's p (exact)": ".4g", "p (chi-squared)": ".4g"},
+            {**numbers, "McNemar's p (exact)": "p", "p (chi-squared)": "p"},
         )
         page.facts(
             f"Each beside {first.name}: {_evaluation_facts(known[0].evaluation)}."  # type: ignore[arg-type]

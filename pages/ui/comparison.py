@@ -364,7 +364,7 @@ def seed_table(groups: Sequence[Sequence[Run]], tests: Mapping[str, tuple[float,
         }
         row: dict[str, Any] = {
             "training": run_name(group[0]).rpartition(" · ")[0],
-            "seeds": ", ".join(str(config.seed) for run in group if (config := settings_of(run))),
+            "seeds": ", ".join(map(str, sorted(config.seed for run in group if (config := settings_of(run))))),
             "runs": len(group),
         }
         for name, values in figures.items():

@@ -183,7 +183,9 @@ def _against(runs: dict[str, Run], first: str, one: loaders.Stored) -> None:
     if len(rows) < 2:
         return
     table = pd.DataFrame(rows)
-    table["holm"] = holm(table["p"].tolist())
+    # In words, as no table format knows how to say that a number is too small to be written.
+    table["holm"] = [_p(value) for value in holm(table["p"].tolist())]
+    table["p"] = [_p(value) for value in table["p"]]
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
     st.markdown("**All beside A**")
     st.dataframe(
@@ -194,10 +196,8 @@ def _against(runs: dict[str, Run], first: str, one: loaders.Stored) -> None:
             "accuracy": number("Test accuracy", format="%.2f%%"),
             "difference": number("Less A (points)", format="%+.2f"),
             "interval": text("95% interval"),
-            "p": number("McNemar's p", format="%.4f"),
-            "holm": number(
-                "p among all", format="%.4f", help="Raised so that all tests together err as seldom as one (Holm)."
-            ),
+            "p": text("McNemar's p"),
+            "holm": text("p among all", help="Raised so that all tests together err as seldom as one (Holm)."),
         },
         height="content",
         alt="Each evaluated run beside run A: difference of the test accuracy, interval and p-value",
