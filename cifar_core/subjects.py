@@ -681,20 +681,20 @@ def flying_bird(canvas: Canvas, chance: Chance) -> None:
     _eye(canvas, 70, -13, 6)
 
 
+_FROG_SKINS = (
+    (90, 160, 60),
+    (60, 130, 60),
+    (130, 180, 70),
+    (150, 150, 60),
+    (110, 90, 60),
+    (40, 150, 110),
+    (210, 90, 50),
+    (60, 110, 190),
+)
+
+
 def frog_from_the_front(canvas: Canvas, chance: Chance) -> None:
-    skin = chance.pick(
-        (
-            (90, 160, 60),
-            (60, 130, 60),
-            (130, 180, 70),
-            (150, 150, 60),
-            (110, 90, 60),
-            (40, 150, 110),
-            (210, 90, 50),
-            (60, 110, 190),
-        ),
-        20,
-    )
+    skin = chance.pick(_FROG_SKINS, 20)
     belly = lighter(skin, 60)
     eyes = chance.pick(((246, 210, 70), (240, 240, 230), (220, 80, 50)))
     wide = chance.between(-6, 8)
@@ -726,19 +726,7 @@ def frog_from_the_front(canvas: Canvas, chance: Chance) -> None:
 
 
 def frog_from_the_side(canvas: Canvas, chance: Chance) -> None:
-    skin = chance.pick(
-        (
-            (90, 160, 60),
-            (60, 130, 60),
-            (130, 180, 70),
-            (150, 150, 60),
-            (110, 90, 60),
-            (40, 150, 110),
-            (210, 90, 50),
-            (60, 110, 190),
-        ),
-        20,
-    )
+    skin = chance.pick(_FROG_SKINS, 20)
     eyes = chance.pick(((246, 210, 70), (240, 240, 230), (220, 80, 50)))
     leaf = chance.percent(55)
     canvas.paint([ellipse(0, 76, 122, 18)], chance.pick(((70, 120, 60), (110, 150, 80), (120, 100, 70))), where=leaf)
