@@ -10,7 +10,7 @@ from cifar_core.events import size
 from cifar_core.runs import Run, RunError, in_families, list_runs, own_runs, read_json
 from cifar_core.runs import reference as built_in
 from pages import ui
-from pages.ui import charts, keeping, reference, tour
+from pages.ui import charts, keeping, loaders, reference, tour
 
 FEW = 8
 """So many runs are found without looking for them."""
@@ -63,6 +63,7 @@ def where_runs_stand(was_alive: bool) -> None:
         )
     if not runs:
         return
+    disk = loaders.disk_use(tuple(run.id for run in runs), runs)
     shown = chosen_runs(runs)
     offer_undo(runs)
     if not shown:
@@ -72,7 +73,7 @@ def where_runs_stand(was_alive: bool) -> None:
     # Another key for other rows: a choice is kept by its place, and must never mean another run.
     key = f"runs-{hash(tuple(run.id for _, run in families))}"
     picked = st.dataframe(
-        charts.run_table(families),
+        charts.run_table(families, disk),
         hide_index=True,
         placeholder="–",
         column_config={
@@ -89,7 +90,7 @@ def where_runs_stand(was_alive: bool) -> None:
         alt="Runs with their state and best accuracy; below it stands what can be done with the chosen ones",
     ).selection.rows
     actions([families[row][1] for row in picked if row < len(families)])
-    total = size(sum(run.disk_use().total for run in own))
+    total = size(sum(disk[run.id] for run in own))
     besides = " The reference run comes with the program." if len(own) < len(runs) else ""
     st.caption(
         f"{len(own)} run{'s' if len(own) != 1 else ''} in {ui.plain(str(place.runs))}, {total} on the disk.{besides} "

@@ -381,11 +381,12 @@ def said(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def run_table(runs: Sequence[tuple[int, Run]]) -> pd.DataFrame:
+def run_table(runs: Sequence[tuple[int, Run]], disk: Mapping[str, int] | None = None) -> pd.DataFrame:
     """A row a run: what it is, how far and how good, and what it takes.
 
     Args:
         runs: Each with its depth in the tree of forks, as `in_families` gives them.
+        disk: Bytes by the run's id; looked up where not given.
     """
     rows = []
     for depth, run in runs:
@@ -404,7 +405,7 @@ def run_table(runs: Sequence[tuple[int, Run]]) -> pd.DataFrame:
                 "Epochs": f"{latest.epoch if latest else 0:.3g} of {config.epochs if config else '?'}",
                 "Model": config.model if config else "unreadable",
                 "Data": start.data_name if start else "–",
-                "Disk (MB)": run.disk_use().total / 1e6,
+                "Disk (MB)": (disk[run.id] if disk else run.disk_use().total) / 1e6,
                 "Note": about.note,
             }
         )
@@ -736,14 +737,21 @@ def _range_spec() -> dict[str, Any]:
         "scale": {"type": "log", "nice": False, "padding": 8},
         "axis": {"format": "~g", "labelOverlap": True, "grid": False},
     }
-    y = {"field": "loss", "type": "quantitative", "title": "Loss", "scale": {"zero": False}, "axis": {"format": ".3~f"}}
+    y = {
+        "field": "loss",
+        "type": "quantitative",
+        "title": "Loss",
+        # The curves stand below the names.
+        "scale": {"zero": False, "range": [{"expr": "height"}, 15 * len(RULES) + 6]},
+        "axis": {"format": ".3~f"},
+    }
     tooltip = [
         {"field": "what", "title": "Curve"},
         {"field": "learning rate", "type": "quantitative", "format": ".2g", "title": "Learning rate"},
         {"field": "loss", "type": "quantitative", "format": ".3f", "title": "Loss"},
     ]
     curve = {"field": "what", "type": "nominal", "title": None}
-    legend = {"orient": "bottom", "direction": "vertical", "symbolType": "stroke", "symbolStrokeWidth": 3}
+    legend = {"orient": "bottom", "direction": "horizontal", "symbolType": "stroke", "symbolStrokeWidth": 3}
     # Their names stand one below the other, as the rates are often close together.
     line = "15 * datum.lane"
     names = {
@@ -763,7 +771,7 @@ def _range_spec() -> dict[str, Any]:
         },
     }
     return {
-        "height": 320,
+        "height": 440,
         "layer": [
             {
                 "transform": [{"filter": {"field": "what", "oneOf": curves}}],

@@ -6,6 +6,7 @@ A file's version is its modification time: a checkpoint that is written anew is 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +91,12 @@ def known_data(folder: Path, version: int) -> DataInfo:
         return known_data(folder)
     except (OSError, ValueError) as error:
         raise RunError(f"What is known of the images of the reference run cannot be read: {error}") from None
+
+
+@st.cache_data(max_entries=4, ttl=20, show_spinner=False)
+def disk_use(ids: tuple[str, ...], _runs: Sequence[Run]) -> dict[str, int]:
+    """Bytes by run; hundreds of runs have too many files to be looked at every two seconds."""
+    return {run.id: run.disk_use().total for run in _runs}
 
 
 @st.cache_data(max_entries=32, ttl=60, show_spinner=False)
