@@ -457,8 +457,8 @@ job.launch(Run(Path(sys.argv[1])), Path(sys.argv[2]))
 
 @pytest.fixture
 def orphan(tiny: Tiny, runs_root: Path) -> Iterator[Run]:
-    """A run whose worker lives and whose starter is gone."""
-    run = create_run(tiny_config(tiny, epochs=1000), runs_root)
+    """A run whose worker lives, for minutes more, and whose starter is gone."""
+    run = create_run(tiny_config(tiny, epochs=1000, batch_size=2), runs_root)
     subprocess.run([sys.executable, "-c", LAUNCH, run.path, tiny.cache], cwd=ROOT, check=True)
     limit = time.monotonic() + 60
     while run.state != "running" and time.monotonic() < limit:
