@@ -59,10 +59,14 @@ class Views:
     classes: tuple[str, ...]
     facts: dict[str, Any]
 
+    def probabilities(self, *names: str) -> NDArray[np.float32]:
+        """(N, K) mean over some views, by default all of them."""
+        chosen = [list(VIEWS).index(name) for name in names or VIEWS]
+        return softmax(self.logits[chosen]).mean(axis=0)
+
     def correct(self, *names: str) -> NDArray[np.bool_]:
         """(N,) whether the mean probability over some views (by default all) is greatest for the label."""
-        chosen = [list(VIEWS).index(name) for name in names or VIEWS]
-        return softmax(self.logits[chosen]).mean(axis=0).argmax(axis=1) == self.labels
+        return self.probabilities(*names).argmax(axis=1) == self.labels
 
     def each(self) -> NDArray[np.bool_]:
         """(V, N) whether each view alone is predicted correctly."""

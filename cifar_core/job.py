@@ -1525,6 +1525,7 @@ def _demonstration(
     import numpy as np
 
     from cifar_core.datasets import open_cached
+    from cifar_core.invariance import VIEWS, view
     from cifar_core.suspects import Confidence, planted
 
     opened = open_cached(data, cache)
@@ -1533,15 +1534,19 @@ def _demonstration(
     put = planted(about.images if about else opened.train, len(opened.info.classes), images, seed=0)
     pairs = yield from _alike([put.split])
     if about:
-        parts: list[Any] = []
+        probabilities = np.zeros((len(put.split.labels), len(opened.info.classes)), np.float32)
 
         def predicting() -> Iterator[tuple[int, int, str]]:
-            for batch in about.network.logits(put.split.images):
-                parts.append(batch.softmax(1).numpy())
-                yield sum(map(len, parts)), len(put.split.labels), "Predicting images"
+            done, total = 0, len(VIEWS) * len(put.split.labels)
+            for name in VIEWS:
+                for first in range(0, len(put.split.labels), 500):
+                    part = slice(first, first + 500)
+                    answers = about.network.probabilities(view(put.split.images[part], name)).numpy()
+                    probabilities[part] += answers / len(VIEWS)
+                    done += len(answers)
+                    yield done, total, "Predicting images, as they are, flipped and shifted"
 
         yield from _timed(predicting())
-        probabilities = np.concatenate(parts)
     else:
         probabilities = yield from _predicted_unseen(dataclasses.replace(opened, train=put.split))
     confidence = Confidence(put.split.labels, probabilities)

@@ -27,6 +27,12 @@ LIKELY = 0.75
 ALIKE = 0.7
 """Similarity in detail from which a pair is listed."""
 
+SIDE = 16
+"""Pixels of a side at which a pair is looked at: photos can still be told apart, and noise has been averaged out."""
+
+SHIFTS = tuple((down, right) for down in (-1, 0, 1) for right in (-1, 0, 1))
+"""By how many pixels one of a pair is moved to find out how alike they are: half a pixel at `SIDE` tells a lot."""
+
 FLATTEST = 1e-3
 """Norm of the details of an image in [0, 1] below which there is nothing to compare."""
 
@@ -97,18 +103,29 @@ def alike_pairs(thumbs: NDArray[np.uint8], images: Sequence[NDArray[np.uint8]]) 
     mirrored = details(thumbs[..., ::-1], THUMB)
     axes: NDArray[Any] = np.linalg.eigh(small.T @ small)[1][:, -AXES:]
     short, short_mirrored = _shortened(small, axes), _shortened(mirrored, axes)
-    starts = np.cumsum([0, *(len(split) for split in images)])
     total = len(small)
+    # Of all images at once, as most are looked at again and again; 16 bits are exact enough and take half the room.
+    views = np.empty((total, 3 * SIDE**2), np.float16)
+    starts = np.cumsum([0, *(len(split) for split in images)])
+    for start, split in zip(starts, images, strict=False):
+        for place in range(0, len(split), BLOCK):
+            part = np.asarray(split[place : place + BLOCK])
+            views[start + place : start + place + len(part)] = details(part, SIDE)
     for start in range(0, total, BLOCK):
         block = slice(start, start + BLOCK)
         found = []
-        for flip, views, shorts in ((False, small, short), (True, mirrored, short_mirrored)):
+        moved = _moved(_gathered(np.arange(total)[block], images, starts))
+        for flip, others, shorts in ((False, small, short), (True, mirrored, short_mirrored)):
             rows, columns = np.nonzero(short[block] @ shorts[start:].T >= LIKELY)
-            rows, columns = rows[columns > rows] + start, columns[columns > rows] + start
+            rows, columns = rows[columns > rows], columns[columns > rows] + start
             near: NDArray[Any] = np.concatenate(
-                [np.empty(0, bool), *(part >= LIKELY for part in _products(small, views, rows, columns))]
+                [np.empty(0, bool), *(part >= LIKELY for part in _products(small[block], others, rows, columns))]
             )
-            found.append(_looked_at(rows[near], columns[near], flip, images, starts))
+            rows, columns = rows[near], columns[near]
+            scores = _looked_at(moved, views, rows, columns, flip)
+            alike = scores >= ALIKE
+            flips = np.full(int(alike.sum()), flip)
+            found.append(Pairs(rows[alike] + start, columns[alike], flips, scores[alike]))
         yield min(start + BLOCK, total), total, join_pairs(found)
 
 
@@ -128,21 +145,36 @@ def _products(
         yield np.einsum("nd,nd->n", ones[rows[part]], others[columns[part]])
 
 
+def _moved(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(N, shifts, 3 * SIDE**2) the details of images (N, 3, H, W) moved by each of `SHIFTS`; what moves in repeats."""
+    height, width = images.shape[2:]
+    wider = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
+    moved = [wider[..., 1 + down : 1 + down + height, 1 + right : 1 + right + width] for down, right in SHIFTS]
+    return np.stack([details(each, SIDE) for each in moved], axis=1)
+
+
 def _looked_at(
-    first: NDArray[np.int64],
-    second: NDArray[np.int64],
+    moved: NDArray[np.float32],
+    views: NDArray[np.float16],
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
     flip: bool,
-    images: Sequence[NDArray[np.uint8]],
-    starts: NDArray[np.int64],
-) -> Pairs:
-    scores = np.empty(len(first), np.float32)
-    for start in range(0, len(first), BLOCK):
-        part = slice(start, start + BLOCK)
-        one, other = (_gathered(places[part], images, starts) for places in (first, second))
-        # A quarter of the pixels still tells two photos apart, and forgives that one was shifted or saved again.
-        scores[part] = np.einsum("nd,nd->n", details(one, 16), details(other[..., ::-1] if flip else other, 16))
-    kept = scores >= ALIKE
-    return Pairs(first[kept], second[kept], np.full(int(kept.sum()), flip), scores[kept])
+) -> NDArray[np.float32]:
+    """(P,) how alike the images of each pair are where one is moved, and mirrored, so that they are most so.
+
+    Args:
+        moved: Of `_moved`, of the images that `rows` number; these grow.
+        views: (N, 3 * SIDE**2) details of the images that `columns` number.
+    """
+    scores = np.empty(len(rows), np.float32)
+    ends = np.searchsorted(rows, np.arange(len(moved) + 1))
+    for row in np.flatnonzero(np.diff(ends)):
+        pairs = slice(ends[row], ends[row + 1])
+        others = views[columns[pairs]].astype(np.float32)
+        if flip:
+            others = others.reshape(len(others), -1, SIDE)[..., ::-1].reshape(len(others), -1)
+        scores[pairs] = (others @ moved[row].T).max(1)
+    return scores
 
 
 def _gathered(

@@ -45,14 +45,21 @@ def attributes(info: DataInfo) -> dict[str, Attributes] | None:
         return None
 
 
-def choose_run(info: DataInfo, label: str, nobody: str) -> Run | None:
-    """A run that knows the data set and has weights, or none."""
+def choose_run(
+    info: DataInfo, label: str, nobody: str, key: str = "judge", begin_with_a_run: bool = False
+) -> Run | None:
+    """A run that knows the data set and has weights, or none.
+
+    Args:
+        begin_with_a_run: Whether the first run, if there is one, is chosen by default.
+    """
     runs = {run.id: run for run in list_runs(ui.place().runs) if _knows(run, info)}
     chosen = st.selectbox(
         label,
         ["", *runs],
+        index=1 if begin_with_a_run and runs else 0,
         format_func=lambda name: charts.run_label(runs[name]) if name else nobody,
-        key="judge",
+        key=key,
         bind="query-params",
         width=420,
         help="Runs on this data set, all of its classes. Their best weights are used.",

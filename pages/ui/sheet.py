@@ -74,7 +74,9 @@ export default function (component) {
   if (before && before.name === data.name) return () => URL.revokeObjectURL(before.url);
   if (before) URL.revokeObjectURL(before.url);
 
-  const bytes = Uint8Array.from(atob(data.picture), (sign) => sign.charCodeAt(0));
+  // A plain loop: a function called for each of half a million bytes takes tenths of a second on a busy machine.
+  const signs = atob(data.picture), bytes = new Uint8Array(signs.length);
+  for (let place = 0; place < signs.length; place++) bytes[place] = signs.charCodeAt(place);
   const url = URL.createObjectURL(new Blob([bytes], { type: "image/png" }));
   known.set(sheet, { name: data.name, url });
   sheet.setAttribute("aria-label", data.label);
@@ -202,7 +204,9 @@ def _picture(data_id: str, fingerprint: str, cache: Path, splits: tuple[str, ...
     images = np.zeros((len(places), *data.train.images.shape[1:]), np.uint8)
     for split in ("train", "test"):
         here = np.array([one == split for one in splits], bool)
-        images[here] = getattr(data, split).images[places[here]]
+        # In the order on the disk, which a file that is not in memory yet is read in much faster.
+        order = np.argsort(places[here], kind="stable")
+        images[np.flatnonzero(here)[order]] = getattr(data, split).images[places[here][order]]
     return base64.b64encode(charts.png(Image.fromarray(montage(images)))).decode()
 
 

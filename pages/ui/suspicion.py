@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from cifar_core import job
 from cifar_core.datasets import DataInfo, DataSet
+from cifar_core.evaluation import EvaluationError
+from cifar_core.invariance import Views
 from cifar_core.runs import RunError
 from cifar_core.suspects import ALIKE, WRONG_SHARE, Confidence, Pairs, found_share, leaked
 from pages import ui
@@ -36,7 +38,7 @@ def show(info: DataInfo, data: DataSet, split: str) -> None:
             outliers(info, data, split)
         else:
             demonstration(info)
-    except RunError as error:
+    except (EvaluationError, RunError) as error:
         st.error(ui.plain(str(error)))
 
 
@@ -65,7 +67,7 @@ def duplicates(info: DataInfo, data: DataSet) -> None:
             bind="query-params",
             width=320,
             help="1 is the same image up to brightness and contrast. From about 0.9 on nearly all pairs are copies; "
-            "below 0.8 many only look alike from afar.",
+            "below 0.85 many only look alike from afar.",
         )
         where = st.segmented_control(
             "Pairs", ("All", "Across splits", "Within one"), default="All", key="where", bind="query-params",
@@ -87,8 +89,8 @@ def duplicates(info: DataInfo, data: DataSet) -> None:
         pairs = pairs.at(across if where == "Across splits" else ~across)
     st.caption(
         "The score is the correlation of the two images' details (their pixels less a blurred version, at a quarter of "
-        "the pixels): 1 means the same image up to brightness and contrast. Most alike first, both images of a pair "
-        "side by side; ⇄ where one is mirrored."
+        "the pixels), one of them moved by up to a pixel where that makes them more alike: 1 means the same image up "
+        "to brightness and contrast. Most alike first, both images of a pair side by side; ⇄ where one is mirrored."
     )
     if not len(pairs):
         st.info("No pair is as alike as that.")
@@ -117,14 +119,15 @@ def label_errors(info: DataInfo, data: DataSet, split: str) -> None:
     """Images that are confidently another class than their label says."""
     labels = np.asarray(getattr(data, split).labels)
     if split == "test":
-        known = browsing.choose_judge(info, split)
-        if known is None:
-            st.info(
-                "Choose a run: its predictions of the test images, which it has not seen, say which labels to doubt. "
-                "Without one, train a network first."
-            )
+        views = _views(info)
+        if views is None:
             return
-        probabilities, said = known.probabilities, known.said
+        facts = views.facts
+        probabilities = views.probabilities()
+        said = (
+            f"run {facts['run']}, {facts['checkpoint']} weights, epoch {facts['epoch']:.3g}, the mean over each image "
+            "as it is, flipped and shifted"
+        )
     else:
         folder, task = job.crossed_task(ui.place().downloads, info)
         result = folder.path / "crossed.npz"
@@ -169,6 +172,23 @@ def label_errors(info: DataInfo, data: DataSet, split: str) -> None:
     _list(info, data, split, suspects, notes, "label-errors", f"likely label errors by {said}")
     about = f"images that are confidently another class by {said}"
     selecting.offer(info, split, confident, about, "select-confident", f"Select the {len(confident):,} confident ones")
+
+
+def _views(info: DataInfo) -> Views | None:
+    """What a run says of the test images in several views, which is surer than what it says of them as they are."""
+    run = browsing.choose_run(info, "Predictions of run", "None")
+    if run is None:
+        st.info(
+            "Choose a run: its predictions of the test images, which it has not seen, say which labels to doubt. "
+            "Without one, train a network first."
+        )
+        return None
+    folder, task = job.views_task(run, next(iter(run.checkpoints())), info)
+    path = folder.path / "views.npz"
+    start = f"Predict all {info.test_images:,} test images as they are, flipped and shifted"
+    if not ui.background(folder, task, path.exists(), start=start):
+        return None
+    return loaders.views(path, loaders.version(path))
 
 
 def outliers(info: DataInfo, data: DataSet, split: str) -> None:
@@ -224,7 +244,10 @@ def _first_of(shown: int, total: int, what: str) -> None:
 
 def demonstration(info: DataInfo) -> None:
     """Errors are planted, and it is counted how many of them the lists bring up."""
-    run = browsing.choose_run(info, "Wrong labels are found by", "Small networks, trained for it")
+    # By a run of one's own or the one that comes with the program, if there is one, as those are far better.
+    run = browsing.choose_run(
+        info, "Wrong labels are found by", "Small networks, trained for it", key="finder", begin_with_a_run=True
+    )
     images = info.test_images if run else min(DEMONSTRATION_IMAGES, info.train_images)
     checkpoint = next(iter(run.checkpoints())) if run else "best"
     folder, task = job.demonstration_task(ui.place().downloads, info, images, run, checkpoint)
@@ -244,28 +267,29 @@ def demonstration(info: DataInfo) -> None:
     copies = np.cumsum(hits) / len(wanted)
     wrong = found_share(kept["suspects"], kept["wrong"])
     rows = []
-    for what, share, planted in (
-        ("altered copies", copies, len(wanted)),
-        ("wrong labels", wrong, len(kept["wrong"])),
+    for what, of, share, planted in (
+        ("altered copies", "pairs", copies, len(wanted)),
+        ("wrong labels", "images", wrong, len(kept["wrong"])),
     ):
-        at = [float(share[min(times * planted, len(share)) - 1]) if len(share) else 0.0 for times in (1, 2)]
-        rows.append((what.capitalize(), planted, *at, float(share[-1]) if len(share) else 0.0, len(share)))
+        for length, which in (
+            (planted, "as many as were planted"),
+            (2 * planted, "twice as many"),
+            (len(share), "all"),
+        ):
+            found = float(share[min(length, len(share)) - 1]) if len(share) and length else 0.0
+            rows.append((what.capitalize(), planted, f"the first {length:,} {of} ({which})", found))
     st.dataframe(
-        pd.DataFrame(
-            rows, columns=["Planted", "How many", "In the first as many", "In the first twice as many", "In the whole "
-                           "list", "Length of the list"],
-        ),
+        pd.DataFrame(rows, columns=["Planted", "How many", "Looked at of the list", "Found of them"]),
         hide_index=True,
-        column_config={
-            name: st.column_config.NumberColumn(format="percent")
-            for name in ("In the first as many", "In the first twice as many", "In the whole list")
-        },
+        column_config={"Found of them": st.column_config.NumberColumn(format="percent")},
+        height="content",
         alt="Share of the planted errors at the top of the lists",
-    )  # fmt: skip
+    )
     facts = json.loads(str(kept["facts"]))
     if facts:
         who = (
-            f"Run {facts['run']}, {facts['checkpoint']} weights, epoch {facts['epoch']:.3g}, which has not seen them, "
+            f"Run {facts['run']}, {facts['checkpoint']} weights, epoch {facts['epoch']:.3g}, which has not seen them "
+            "(the mean over each image as it is, flipped and shifted), "
         )
     else:
         who = "Each of three small networks was trained on two thirds of them, wrong labels included, and "
