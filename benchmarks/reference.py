@@ -29,6 +29,7 @@ from cifar_core.config import RECIPES, TrainConfig
 from cifar_core.datasets import DataSet, open_dataset, prepare
 from cifar_core.evaluation import Evaluation
 from cifar_core.events import Boot, Progress, Start, TaskProgress, Waiting, duration, size, to_line
+from cifar_core.features import Mapping
 from cifar_core.networks import PREFIX, load_network, load_tensors, save_tensors
 from cifar_core.runs import Run
 from cifar_core.subsets import training_indices
@@ -204,7 +205,8 @@ def results(packed: Run, scratch: Path, data: DataSet, cache: Path, checkpoint: 
     kept.mkdir(parents=True)
     dataclasses.replace(evaluation, facts=facts).save(kept / "evaluation.npz")
     images = min(int(MAP["images"]), len(data.test.labels))
-    folder, task = job.map_task(here, checkpoint, data.info, images, min(MAP["perplexity"], (images - 1) / 3))
+    how = Mapping(images, min(MAP["perplexity"], (images - 1) / 3))
+    folder, task = job.map_task(here, checkpoint, data.info, how)
     with folder.held():
         runs.write_whole(folder.path / "task.json", json.dumps(task).encode())
         for _ in job.execute_task(folder, cache):

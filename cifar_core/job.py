@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from cifar_core.datasets import DataInfo, DataSet, Split
     from cifar_core.distributed import Team
     from cifar_core.evaluation import Evaluation
+    from cifar_core.features import Mapping as MapSettings
     from cifar_core.models import Classifier
     from cifar_core.robustness import Robustness
     from cifar_core.suspects import Pairs
@@ -441,12 +442,20 @@ def unseen_checkpoints(run: Run, split: str) -> dict[int, str]:
 
 
 def map_task(
-    run: Run, checkpoint: str, info: DataInfo, images: int, perplexity: float, seed: int = 0
+    run: Run, checkpoint: str, info: DataInfo, how: MapSettings, over: Sequence[str] = ()
 ) -> tuple[WorkFolder, dict[str, Any]]:
-    """Where the map of a checkpoint's features of test images is kept (`map.npz`), and the task that makes it."""
-    settings = {"images": images, "perplexity": perplexity, "seed": seed}
-    task = {"task": "map", "run": str(run.path.resolve()), "checkpoint": checkpoint, "data": info.id, **settings}
-    return run.task(f"map-{_identity(run, checkpoint, info, *settings.values())}"), task
+    """Where the map of a layer's features of images is kept (`map.npz`), and the task that makes it.
+
+    While it forms, what there is of it is in `forming.npz`.
+
+    Args:
+        over: Checkpoints that are mapped one after the other, each map beginning with the one before; by default
+            `checkpoint` alone.
+    """
+    identities = [_identity(run, name, info) for name in over]
+    task = {"task": "map", "run": str(run.path.resolve()), "checkpoint": checkpoint, "data": info.id}
+    identity = _identity(run, checkpoint, info, sorted(how.what_matters.items()), *identities)
+    return run.task(f"map-{identity}"), {**task, "how": dataclasses.asdict(how), "over": list(over)}
 
 
 def corruption_task(run: Run, checkpoint: str, info: DataInfo, images: int) -> tuple[WorkFolder, dict[str, Any]]:
@@ -1263,55 +1272,118 @@ def _keep_said(run: Run, about: _Subject, said: NDArray[np.float32]) -> None:
         logits.keep(folder, int(epoch), said)
 
 
-def _map(
-    folder: WorkFolder, cache: Path, run: str, checkpoint: str, data: str, images: int, perplexity: float, seed: int
-) -> Iterator[TaskProgress]:
-    import io
+FORMING_SECONDS = 1.0
+"""After which a map that forms is shown anew."""
 
+MOST_FEATURES, MOST_VALUES = 1024, 64_000_000
+"""Features that are kept of an image where those of all images together are more than so many numbers."""
+
+
+def _map(
+    folder: WorkFolder, cache: Path, run: str, checkpoint: str, data: str, how: dict[str, Any], over: list[str]
+) -> Iterator[TaskProgress]:
+    import numpy as np
+
+    from cifar_core import features
+    from cifar_core.subsets import subset_indices
+
+    settings = features.Mapping(**how)
+    # Threads wait for each other, which on busy cores costs far more than a core less.
+    threads = max((os.cpu_count() or 1) - 1, 1)
+    frames: list[dict[str, Any]] = []
+    points: Any = None
+    forming = folder.path / "forming.npz"
+    for place, name in enumerate(over or [checkpoint]):
+        about = _subject(run, name, data, cache, settings.split)
+        labels = np.asarray(about.images.labels)
+        chosen = subset_indices(labels, min(settings.images, len(labels)), seed=settings.seed)
+        images = about.images.images[chosen]
+        which = f"Epoch {about.facts['epoch']:.4g}, {place + 1} of {len(over)}: " if over else ""
+        embedded, answers, full = yield from _embedded(about, images, settings, which)
+        found: list[features.Neighbours] = []
+
+        def comparing(
+            embedded: Any = embedded, found: Any = found, which: str = which
+        ) -> Iterator[tuple[int, int, str]]:
+            for done, total, some in features.neighbours_of(embedded, settings.attended(len(embedded))):
+                found.append(some)
+                yield done, total, f"{which}Looking for the nearest images of each"
+
+        yield from _timed(comparing())
+        near = features.joined(found)
+        began, shown, before = time.monotonic(), 0.0, points
+        for layout in features.laid_out(embedded, settings, near, begin=points, threads=threads):
+            points, now = layout.points, time.monotonic()
+            if now - shown >= FORMING_SECONDS:
+                _keep_arrays(forming, points=points, indices=chosen, labels=labels[chosen])
+                shown = now
+            done = layout.iteration
+            left = (now - began) / done * (layout.total - done) if done else None
+            yield TaskProgress(done=done, total=layout.total, what=f"{which}Arranging the map", seconds_left=left)
+        if before is not None:
+            # Only the drift of the whole; who moved is told by what is left.
+            points = features.aligned(points, before)
+        yield TaskProgress(done=0, total=1, what=f"{which}Measuring how far the map can be trusted", seconds_left=None)
+        true, there = near.first(min(features.TRUE_NEIGHBOURS, len(chosen) - 1)).indices, labels[chosen]
+        around = features.on_map(points, true.shape[1])
+        frames.append(
+            {
+                "points": points,
+                "predictions": answers.argmax(1).astype(np.int16),
+                "confidences": answers.max(1),
+                "trustworthiness": features.trustworthiness(embedded, points),
+                "votes": features.vote_accuracy(there, true),
+                "votes_on_map": features.vote_accuracy(there, around),
+                "neighbours": true.astype(np.uint16),
+                "kept": features.kept_neighbours(true, around),
+                "epochs": about.facts["epoch"],
+            }
+        )
+        facts = {**about.facts, "features": full, "reduced": embedded.shape[1] if embedded.shape[1] < full else 0}
+        if settings.method == "PCA":
+            facts["variance"] = features.shares_of_variance(embedded, settings.dimensions).tolist()
+    asked = {**settings.what_matters, "perplexity": min(settings.perplexity, (len(chosen) - 1) / 3)}
+    asked["images"] = len(chosen)
+    _keep_arrays(
+        folder.path / "map.npz",
+        **{name: np.stack([frame[name] for frame in frames]) for name in frames[0]},
+        indices=chosen,
+        labels=labels[chosen],
+        facts=json.dumps({**facts, **asked, "over": over}),
+    )
+    forming.unlink(missing_ok=True)
+
+
+def _embedded(
+    about: _Subject, images: NDArray[np.uint8], how: MapSettings, which: str
+) -> Generator[TaskProgress, None, tuple[Any, Any, int]]:
+    """What a layer makes of images (N, D), the probabilities (N, K), and how many features there were at first."""
     import numpy as np
     import torch
 
-    from cifar_core.features import project, trustworthiness
-    from cifar_core.subsets import subset_indices
+    from cifar_core.features import LAST_LAYER
 
-    about = _subject(run, checkpoint, data, cache)
-    labels = np.asarray(about.images.labels)
-    chosen = subset_indices(labels, min(images, len(labels)), seed=seed)
     features: list[torch.Tensor] = []
+    logits: list[torch.Tensor] = []
+    full = 0
 
-    def embedding() -> Iterator[tuple[int, int, str]]:
-        for batch in about.network.embeddings(about.images.images[chosen]):
-            features.append(batch)
-            yield sum(map(len, features)), len(chosen), "Computing features"
+    def looking() -> Iterator[tuple[int, int, str]]:
+        nonlocal full
+        smaller = None
+        for taken, said in about.network.looked_at(images, None if how.layer == LAST_LAYER else how.layer):
+            full = taken.shape[1]
+            if full > MOST_FEATURES and full * len(images) > MOST_VALUES:
+                # Projections onto random directions keep distances nearly (Johnson and Lindenstrauss, 1984).
+                if smaller is None:
+                    chance = np.random.default_rng(how.seed).normal(0, MOST_FEATURES**-0.5, (full, MOST_FEATURES))
+                    smaller = torch.from_numpy(chance.astype(np.float32))
+                taken = taken @ smaller
+            features.append(taken)
+            logits.append(said)
+            yield sum(map(len, features)), len(images), f"{which}Computing features"
 
-    yield from _timed(embedding())
-    embedded = torch.cat(features)
-    # Threads wait for each other, which on busy cores costs far more than a core less.
-    threads = max((os.cpu_count() or 1) - 1, 1)
-    points = np.zeros((len(chosen), 2), np.float32)
-
-    def forming() -> Iterator[tuple[int, int, str]]:
-        nonlocal points
-        for layout in project(embedded.numpy(), perplexity=perplexity, seed=seed, threads=threads):
-            points = layout.points
-            yield layout.iteration, layout.total, "Arranging the map"
-
-    yield from _timed(forming())
-    with torch.inference_mode():
-        head = about.network.model.head
-        probabilities = head(embedded.to(about.network.device)).float().softmax(1).cpu().numpy()
-    content = io.BytesIO()
-    np.savez_compressed(
-        content,
-        points=points,
-        indices=chosen,
-        labels=labels[chosen],
-        predictions=probabilities.argmax(1),
-        confidences=probabilities.max(1),
-        trustworthiness=trustworthiness(embedded.numpy(), points),
-        facts=json.dumps({**about.facts, "features": embedded.shape[1], "perplexity": perplexity}),
-    )
-    write_whole(folder.path / "map.npz", content.getvalue())
+    yield from _timed(looking())
+    return torch.cat(features).numpy(), torch.cat(logits).softmax(1).numpy(), full
 
 
 def _corrupt(

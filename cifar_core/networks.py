@@ -179,6 +179,38 @@ class Network:
         """
         return self._run(images, batch_size, with_head=False)
 
+    def looked_at(
+        self, images: Tensor | NDArray[np.uint8], layer: str | None = None, batch_size: int = 500
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """What a layer makes of one batch after another, and the logits.
+
+        Args:
+            images: (N, 3, H, W), uint8 or float in [0, 1]; may be memory-mapped.
+            layer: One of `Classifier.layers`, each of whose channels is averaged over its places; by default what the
+                head sees.
+
+        Yields:
+            (b, D) and (b, K) float32 on the CPU, b at most `batch_size`.
+
+        Raises:
+            NetworkError: There is no such layer.
+        """
+        if layer is not None and layer not in self.model.layers:
+            raise NetworkError(f"There is no layer {layer!r}; there are {', '.join(self.model.layers)}.")
+        for start in range(0, len(images), batch_size):
+            batch = images[start : start + batch_size]
+            pixels = batch if isinstance(batch, Tensor) else torch.from_numpy(np.array(batch))
+            with torch.inference_mode():
+                maps, taken = self.normalise(pixels), None
+                for name, child in self.model.body.named_children():
+                    maps = child(maps)
+                    if name == layer:
+                        taken = maps.mean((2, 3))
+                features = self.model.embed(maps)
+                logits = self.model.head(features)
+                taken = features if taken is None else taken
+            yield taken.to("cpu", torch.float32).clone(), logits.to("cpu", torch.float32).clone()
+
     def probabilities(self, images: Tensor | NDArray[np.uint8]) -> Tensor:
         """Softmax of the logits.
 

@@ -11,7 +11,23 @@ import pytest
 from sklearn import manifold
 from sklearn.neighbors import NearestNeighbors
 
-from cifar_core.features import INTERPOLATED_FROM, project, trustworthiness
+from cifar_core import umap
+from cifar_core.features import (
+    INTERPOLATED_FROM,
+    METHODS,
+    Mapping,
+    aligned,
+    disparity,
+    joined,
+    kept_neighbours,
+    laid_out,
+    neighbours_of,
+    on_map,
+    project,
+    shares_of_variance,
+    trustworthiness,
+    vote_accuracy,
+)
 
 
 def groups(count: int = 300, dimensions: int = 64, *, number: int = 6, distance: float = 10, seed: int = 0):
@@ -197,6 +213,179 @@ def test_trustworthiness_works_for_the_fewest_images_and_names_what_does_not_fit
         trustworthiness(embeddings, np.zeros((6, 2), np.float32))
     with pytest.raises(ValueError, match="neighbours must be at least 1"):
         trustworthiness(embeddings, embeddings, 0)
+
+
+def near(embeddings: np.ndarray, count: int):
+    return joined(some for *_, some in neighbours_of(embeddings, count))
+
+
+def mapped(embeddings: np.ndarray, begin: np.ndarray | None = None, **settings) -> np.ndarray:
+    how = Mapping(len(embeddings), **settings)
+    return last(laid_out(embeddings, how, near(embeddings, how.attended(len(embeddings))), begin=begin))
+
+
+def test_neighbours_are_those_of_scikit_learn_nearest_first():
+    embeddings = groups(1100, 20)[0] + 100  # Far from zero, where a sum of squares says little of a distance.
+    found = near(embeddings, 7)
+    wanted, which = NearestNeighbors(n_neighbors=7).fit(embeddings.astype(np.float64)).kneighbors()
+    assert (found.indices == which).mean() > 0.999
+    np.testing.assert_allclose(found.distances, wanted, rtol=1e-4)
+    done = [done for done, total, _ in neighbours_of(embeddings, 7)]
+    assert done == [500, 1000, 1100]
+
+
+def test_an_image_is_not_its_own_neighbour_even_among_equal_ones():
+    embeddings = np.repeat(np.eye(4, dtype=np.float32), 5, axis=0)
+    found = near(embeddings, 4)
+    for image in range(20):
+        assert set(found.indices[image]) == set(range(5 * (image // 5), 5 * (image // 5) + 5)) - {image}
+    points = embeddings[:, :2]
+    around = on_map(points, 4)
+    assert not (around == np.arange(20)[:, None]).any()
+    assert all(len(set(row)) == 4 for row in around.tolist())
+
+
+def test_neighbours_on_the_map_are_those_of_scikit_learn():
+    points = np.random.default_rng(0).normal(size=(300, 2)).astype(np.float32)
+    wanted = NearestNeighbors(n_neighbors=6).fit(points).kneighbors(return_distance=False)
+    np.testing.assert_array_equal(on_map(points, 6), wanted)
+
+
+def test_known_neighbours_give_the_map_of_those_that_are_looked_for():
+    embeddings = groups(80)[0]
+    wanted = last(project(embeddings, iterations=60, perplexity=10))
+    np.testing.assert_array_equal(
+        last(project(embeddings, iterations=60, perplexity=10, near=near(embeddings, 40))), wanted
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_every_method_separates_groups_in_two_and_three_dimensions(method, dimensions):
+    embeddings, labels = groups(240, distance=14)
+    points = mapped(embeddings, method=method, dimensions=dimensions, perplexity=15)
+    assert points.shape == (240, dimensions)
+    assert np.isfinite(points).all()
+    assert purity(points, labels) > (0.75 if method == "PCA" else 0.98)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_map_that_begins_with_another_one_stays_near_it(method):
+    embeddings, _ = groups(200)
+    changed = embeddings + np.random.default_rng(1).normal(0, 0.1, embeddings.shape).astype(np.float32)
+    before = mapped(embeddings, method=method)
+    after = mapped(changed, before, method=method)
+    assert disparity(after, before) < 0.1
+    moved = np.linalg.norm(after - before, axis=1).mean()
+    assert moved < 0.5 * np.linalg.norm(before - before.mean(0), axis=1).mean()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("embeddings", [np.zeros((12, 4)), np.repeat(np.eye(3), 4, axis=0), np.eye(5)])
+def test_few_and_equal_embeddings_give_a_finite_map_by_every_method(method, embeddings):
+    assert np.isfinite(mapped(embeddings.astype(np.float32), method=method)).all()
+
+
+def test_the_graph_of_umap_is_that_of_the_reference_implementation():
+    from umap.umap_ import fuzzy_simplicial_set
+
+    embeddings = groups(150, 12)[0]
+    found = near(embeddings, 14)
+    own = np.arange(150)[:, None]
+    wanted, _, _ = fuzzy_simplicial_set(
+        embeddings,
+        15,
+        np.random.RandomState(0),
+        "euclidean",
+        knn_indices=np.concatenate([own, found.indices], axis=1),
+        knn_dists=np.concatenate([np.zeros((150, 1)), found.distances], axis=1).astype(np.float32),
+    )
+    np.testing.assert_allclose(umap.graph(found.distances, found.indices).toarray(), wanted.toarray(), atol=2e-4)
+
+
+@pytest.mark.parametrize("least", [0.0, 0.1, 0.5])
+def test_the_curve_of_umap_is_that_of_the_reference_implementation(least):
+    from umap.umap_ import find_ab_params
+
+    np.testing.assert_allclose(umap.curve(least), find_ab_params(1.0, least), rtol=1e-3)
+
+
+def test_umap_keeps_neighbours_and_its_least_distance_spreads_them():
+    embeddings, _ = groups(400, number=8, distance=6)
+    tight, loose = (mapped(embeddings, method="UMAP", min_distance=least) for least in (0.0, 0.8))
+    assert trustworthiness(embeddings, tight) > 0.9
+    nearest = [NearestNeighbors(n_neighbors=3).fit(points).kneighbors()[0].mean() for points in (tight, loose)]
+    assert nearest[1] > 1.5 * nearest[0]
+
+
+def test_the_same_seed_gives_the_same_map_by_umap():
+    embeddings, _ = groups(100)
+    first = mapped(embeddings, method="UMAP", seed=1)
+    np.testing.assert_array_equal(first, mapped(embeddings, method="UMAP", seed=1))
+    assert not np.array_equal(first, mapped(embeddings, method="UMAP", seed=2))
+
+
+def test_principal_components_are_those_of_scikit_learn():
+    from sklearn.decomposition import PCA
+
+    embeddings = groups(200, 10)[0]
+    reference = PCA(3).fit(embeddings.astype(np.float64))
+    np.testing.assert_allclose(shares_of_variance(embeddings, 3), reference.explained_variance_ratio_, rtol=1e-4)
+    points, wanted = mapped(embeddings, method="PCA", dimensions=3), reference.transform(embeddings)
+    for axis in range(3):
+        assert abs(np.corrcoef(points[:, axis], wanted[:, axis])[0, 1]) > 0.9999
+
+
+def test_votes_are_those_of_scikit_learn_with_each_image_left_out():
+    from sklearn.neighbors import KNeighborsClassifier
+
+    embeddings, labels = groups(120, 6, distance=2)
+    found = near(embeddings, 10)
+    right = 0
+    for image in range(120):
+        others = np.delete(np.arange(120), image)
+        vote = KNeighborsClassifier(10).fit(embeddings[others], labels[others])
+        right += vote.predict(embeddings[image : image + 1])[0] == labels[image]
+    assert vote_accuracy(labels, found.indices) == pytest.approx(right / 120)
+
+
+def test_kept_neighbours_are_counted_whatever_their_order():
+    true = np.array([[1, 2, 3], [0, 2, 3]])
+    shown = np.array([[3, 1, 9], [7, 8, 9]])
+    assert kept_neighbours(true, shown).tolist() == [2, 0]
+
+
+def test_a_map_that_was_only_moved_turned_mirrored_and_scaled_is_laid_onto_the_other():
+    chance = np.random.default_rng(0)
+    points = chance.normal(size=(50, 3))
+    turn = np.linalg.qr(chance.normal(size=(3, 3)))[0]
+    turn[:, 0] *= -1
+    np.testing.assert_allclose(aligned(3 * points @ turn + 5, points), points, atol=1e-5)
+
+
+def test_the_alignment_is_that_of_scipy():
+    from scipy.spatial import procrustes
+
+    chance = np.random.default_rng(0)
+    one, other = chance.normal(size=(60, 2)), chance.normal(size=(60, 2))
+    other += one @ [[0, 2], [-2, 0]]
+    _, laid, left = procrustes(one, other)
+    assert disparity(other, one) == pytest.approx(left, rel=1e-5)
+    middle = one - one.mean(axis=0)
+    np.testing.assert_allclose((aligned(other, one) - one.mean(axis=0)) / np.linalg.norm(middle), laid, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"images": 4}, "images must be from 5 to 50,000, but is 4"),
+        ({"method": "MDS"}, "method must be t-SNE, UMAP or PCA, but is 'MDS'"),
+        ({"dimensions": 4}, "dimensions must be 2 or 3, but is 4"),
+    ],
+)
+def test_impossible_settings_are_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Mapping(**{"images": 100, **settings})
 
 
 def test_importing_the_module_imports_nothing_slow():

@@ -26,6 +26,7 @@ from cifar_core import compute, job, networks
 from cifar_core.datasets import open_cached, open_dataset
 from cifar_core.evaluation import Evaluation
 from cifar_core.events import Boot, End, Epoch, Event, Paused, Progress, Resumed, Start, TaskProgress, Waiting
+from cifar_core.features import Mapping
 from cifar_core.networks import load_network, load_tensors, save_tensors
 from cifar_core.runs import Held, Run, WorkFolder, create_run
 from cifar_core.subsets import split_validation
@@ -253,7 +254,10 @@ def test_of_two_started_at_once_one_waits_for_the_other(tiny: Tiny, runs_root: P
 @pytest.mark.usefixtures("workers")
 def test_tasks_are_done_in_the_background_and_found_again(tiny: Tiny, trained_run: Run) -> None:
     data = open_cached(tiny.info.id, tiny.cache)
-    jobs = [job.evaluation_task(trained_run, "best", tiny.info), job.map_task(trained_run, "best", tiny.info, 40, 5.0)]
+    jobs = [
+        job.evaluation_task(trained_run, "best", tiny.info),
+        job.map_task(trained_run, "best", tiny.info, Mapping(40, 5.0)),
+    ]
     for folder, task in jobs:
         job.start_task(folder, task, tiny.cache)
         job.start_task(folder, task, tiny.cache)  # What is under way is not started twice.
@@ -276,15 +280,16 @@ def test_tasks_are_done_in_the_background_and_found_again(tiny: Tiny, trained_ru
 
     content = np.load(jobs[1][0].path / "map.npz")
     chosen = content["indices"]
-    assert content["points"].shape == (40, 2)
+    assert content["points"].shape == (1, 40, 2)
     assert np.isfinite(content["points"]).all()
     assert len(set(chosen.tolist())) == 40
     assert content["labels"].tolist() == data.test.labels[chosen].tolist()
     assert np.bincount(content["labels"]).tolist() in ([14, 13, 13], [13, 14, 13], [13, 13, 14])
     wanted = network.probabilities(data.test.images[chosen])
-    assert content["predictions"].tolist() == wanted.argmax(1).tolist()
-    np.testing.assert_allclose(content["confidences"], wanted.max(1).values, atol=1e-5)
-    assert 0 < content["trustworthiness"] <= 1
+    assert content["predictions"][0].tolist() == wanted.argmax(1).tolist()
+    np.testing.assert_allclose(content["confidences"][0], wanted.max(1).values, atol=1e-5)
+    assert 0 < content["trustworthiness"][0] <= 1
+    assert not (jobs[1][0].path / "forming.npz").exists()
     facts = json.loads(str(content["facts"]))
     assert facts["features"] == 3600
     assert facts["perplexity"] == 5.0
@@ -768,12 +773,22 @@ def test_a_result_belongs_to_its_weights_and_images(tiny: Tiny, trained_run: Run
 
 
 def test_a_map_belongs_to_its_settings(tiny: Tiny, trained_run: Run) -> None:
-    def place(images: int = 40, perplexity: float = 5.0, seed: int = 0) -> Path:
-        return job.map_task(trained_run, "best", tiny.info, images, perplexity, seed)[0].path
+    def place(over: tuple[str, ...] = (), **settings: Any) -> Path:
+        return job.map_task(trained_run, "best", tiny.info, Mapping(**{"images": 40, **settings}), over)[0].path
 
-    places = {place(), place(images=41), place(perplexity=6.0), place(seed=1)}
-    assert len(places) == 4
+    others = [
+        {"images": 41},
+        {"perplexity": 6.0},
+        {"seed": 1},
+        {"split": "train"},
+        {"layer": "conv"},
+        {"dimensions": 3},
+    ]
+    others += [{"method": "UMAP"}, {"method": "UMAP", "neighbours": 9}, {"method": "PCA"}, {"over": ("best", "last")}]
+    places = {place(), *(place(**settings) for settings in others)}
+    assert len(places) == 1 + len(others)
     assert place() in places
+    assert place(neighbours=9) == place(), "t-SNE knows no such setting"
 
 
 def test_a_task_can_be_stopped_and_leaves_no_half_result(tiny: Tiny, trained_run: Run) -> None:
@@ -790,7 +805,7 @@ def test_a_task_can_be_stopped_and_leaves_no_half_result(tiny: Tiny, trained_run
 
 @pytest.mark.usefixtures("workers")
 def test_a_long_task_in_the_background_can_be_stopped(tiny: Tiny, trained_run: Run) -> None:
-    folder, task = job.map_task(trained_run, "best", tiny.info, 60, 5.0)
+    folder, task = job.map_task(trained_run, "best", tiny.info, Mapping(60, 5.0))
     job.start_task(folder, task, tiny.cache)
     assert folder.state == "starting"
     folder.request("stop")

@@ -36,6 +36,7 @@ WITHOUT_TORCH = (
     "reporting",
     "robustness",
     "features",
+    "umap",
     "selections",
     "job",
     "__main__",

@@ -320,6 +320,23 @@ def test_head_of_embeddings_is_logits(network: Network, images: NDArray[np.uint8
     torch.testing.assert_close(network.model.head(embeddings), torch.cat(list(network.logits(images))))
 
 
+@pytest.mark.parametrize("layer", ["prep", "layer2", "residual2"])
+def test_a_layer_is_looked_at_averaged_over_its_places(network: Network, images: NDArray[np.uint8], layer: str) -> None:
+    seen: list[torch.Tensor] = []
+    hook = getattr(network.model.body, layer).register_forward_hook(lambda _, __, maps: seen.append(maps.clone()))
+    features, logits = (torch.cat(parts) for parts in zip(*network.looked_at(images, layer, 10), strict=True))
+    hook.remove()
+    torch.testing.assert_close(features, torch.cat(seen).mean((2, 3)))
+    torch.testing.assert_close(logits, torch.cat(list(network.logits(images))))
+
+
+def test_without_a_layer_what_the_head_sees_is_looked_at(network: Network, images: NDArray[np.uint8]) -> None:
+    features, _ = (torch.cat(parts) for parts in zip(*network.looked_at(images), strict=True))
+    torch.testing.assert_close(features, torch.cat(list(network.embeddings(images))))
+    with pytest.raises(NetworkError, match="There is no layer 'nose'; there are prep"):
+        next(network.looked_at(images, "nose"))
+
+
 def test_probabilities_are_the_softmax_in_float32(network: Network, images: NDArray[np.uint8]) -> None:
     got = network.probabilities(images)
     logits = torch.cat(list(network.logits(images))).double().numpy()

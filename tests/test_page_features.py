@@ -16,8 +16,9 @@ from PIL import Image
 
 from cifar_core import job
 from cifar_core.datasets import open_cached
+from cifar_core.features import Mapping
 from cifar_core.runs import Run, WorkFolder, write_whole
-from pages.ui import charts
+from pages.ui import atlas, charts, mapping
 
 PAGE = "pages/features.py"
 
@@ -27,9 +28,10 @@ def text_of(app: Any) -> str:
     return "\n".join(element.value for kind in kinds for element in kind).replace("\\", "")
 
 
-def mapped(run: Run, info: Any, cache: Path, images: int = 60, perplexity: float = 59 / 3) -> WorkFolder:
+def mapped(run: Run, info: Any, cache: Path, checkpoint: str = "best", over: Any = (), **settings: Any) -> WorkFolder:
     """Have the map made that the page asks for at first, in this process."""
-    folder, task = job.map_task(run, "best", info, images, perplexity)
+    how = Mapping(**{"images": 60, "perplexity": 59 / 3, **settings})
+    folder, task = job.map_task(run, checkpoint, info, how, over)
     write_whole(folder.path / "task.json", json.dumps(task).encode())
     with folder.held():
         list(job.execute_task(folder, cache))
@@ -38,24 +40,28 @@ def mapped(run: Run, info: Any, cache: Path, images: int = 60, perplexity: float
     return folder
 
 
-def traces(app: Any) -> list[dict[str, Any]]:
-    """The traces of the map as the browser gets them, with their arrays decoded."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict) and "bdata" in value:
-            return np.frombuffer(base64.b64decode(value["bdata"]), np.dtype(value["dtype"]))
-        return value
-
-    (chart,) = app.get("plotly_chart")
-    return [{name: plain(value) for name, value in trace.items()} for trace in json.loads(chart.proto.spec)["data"]]
+def numbers(text: str, kind: type) -> np.ndarray[Any, Any]:
+    return np.frombuffer(base64.b64decode(text), kind)
 
 
-def select(app: Any, indices: list[int]) -> Any:
-    """As if these test images had been selected; their numbers within traces are misleading on purpose."""
-    points = [{"customdata": index, "point_index": 0, "curve_number": 0} for index in indices]
-    key = next(name for name in app.session_state if str(name).startswith("map-"))
-    app.session_state[key] = {"selection": {"points": points, "point_indices": [], "box": [], "lasso": []}}
-    return app.run()
+def given(app: Any) -> dict[str, Any]:
+    """What the component was given, its story decoded."""
+    (element,) = app.get("bidi_component")
+    data = json.loads(element.proto.json)
+    return {**data, "story": json.loads(data["story"])}
+
+
+def groups(app: Any, colouring: str) -> dict[str, list[int]]:
+    """The test images of each group of a colouring, by its label."""
+    story = given(app)["story"]
+    (one,) = [one for one in story["colourings"] if one["name"] == colouring]
+    codes, images = numbers(one["codes"][0][-1], np.uint8), numbers(story["numbers"], np.uint32)
+    return {group["label"]: images[codes == k].tolist() for k, group in enumerate(one["groups"])}
+
+
+def chosen(info: Any, indices: list[int], split: str = "test") -> str:
+    """A selection as a URL names it."""
+    return ".".join([split, info.fingerprint[:8], *map(str, indices)])
 
 
 def gallery(app: Any) -> list[tuple[str, np.ndarray[Any, Any]]]:
@@ -98,112 +104,260 @@ def test_a_map_is_only_computed_when_asked_for(
     next(button for button in app.button if button.label == "Compute the map").click().run()
     assert not app.exception
     (task,) = asked
-    assert (task["images"], task["perplexity"], task["checkpoint"]) == (60, 10.0, "best")
+    assert task["checkpoint"] == "best"
     assert (task["run"], task["data"]) == (str(trained_run.path), tiny.info.id)
+    assert Mapping(**task["how"]) == Mapping(60, 10.0)
+
+
+def test_the_settings_are_those_of_the_method(dashboard: Callable[..., Any], trained_run: Run) -> None:
+    def labels(method: str) -> set[str]:
+        return {slider.label for slider in dashboard(PAGE, method=method).slider}
+
+    assert labels("t-SNE") == {"Perplexity"}
+    assert labels("UMAP") == {"Neighbours", "Least distance"}
+    assert labels("PCA") == set()
+
+
+def test_every_layer_of_the_network_can_be_chosen(
+    dashboard: Callable[..., Any], trained_run: Run, tiny: Any, cache: Path
+) -> None:
+    from cifar_core.networks import load_network
+
+    layers = load_network(trained_run.checkpoints()["best"]).model.layers
+    app = dashboard(PAGE)
+    assert app.selectbox(key="layer").options == [
+        "Features before the output", *(f"Layer {name}" for name in reversed(layers))
+    ]  # fmt: skip
+    mapped(trained_run, tiny.info, cache, layer=layers[0])
+    app.selectbox(key="layer").set_value(layers[0]).run()
+    assert not app.exception
+    assert f"layer {layers[0]}: 16 channels, each averaged over its places" in text_of(app)
 
 
 def test_a_perplexity_beyond_what_the_images_allow_is_lowered_and_said(
     dashboard: Callable[..., Any], trained_run: Run
 ) -> None:
-    assert "With 60 images, 19.7 is the most" in text_of(dashboard(PAGE, perplexity="30"))
+    assert "With 60 images, a perplexity of 19.7 is the most" in text_of(dashboard(PAGE, perplexity="30"))
     assert "is the most" not in text_of(dashboard(PAGE, perplexity="15"))
 
 
-def test_every_point_is_in_the_trace_of_its_class(
+def test_every_point_is_in_the_group_of_its_class(
     dashboard: Callable[..., Any], trained_run: Run, tiny: Any, cache: Path
 ) -> None:
     mapped(trained_run, tiny.info, cache)
     labels = open_cached(tiny.info.id, cache).test.labels
-    found = traces(dashboard(PAGE))
-    assert [trace["name"] for trace in found] == [f"{name} (20)" for name in tiny.info.classes]
-    for place, trace in enumerate(found):
-        assert set(labels[trace["customdata"]]) == {place}
-        assert len(trace["x"]) == len(trace["y"]) == len(trace["customdata"]) == 20
-        assert trace["x"].dtype == np.float32
-    assert sorted(np.concatenate([trace["customdata"] for trace in found])) == list(range(60))
-    assert len({trace["marker"]["symbol"] for trace in found}) == 3
+    app = dashboard(PAGE)
+    found = groups(app, "Class")
+    assert found == {name: np.flatnonzero(labels == k).tolist() for k, name in enumerate(tiny.info.classes)}
+    looks = given(app)["story"]["colourings"][0]["groups"]
+    assert len({look["symbol"] for look in looks}) == len({look["colour"] for look in looks}) == 3
 
 
-def test_colours_by_correctness_part_right_from_wrong(
+def test_colours_say_what_the_network_says(
     dashboard: Callable[..., Any], trained_run: Run, tiny: Any, cache: Path
 ) -> None:
     from cifar_core.networks import load_network
 
     mapped(trained_run, tiny.info, cache)
     split = open_cached(tiny.info.id, cache).test
-    told = load_network(trained_run.checkpoints()["best"]).probabilities(split.images).argmax(1).numpy()
-    right, wrong = traces(dashboard(PAGE, colour="Correctness"))
-    assert right["name"] == f"Right ({(told == split.labels).sum()})"
-    assert list(right["customdata"]) == list(np.flatnonzero(told == split.labels))
-    assert list(wrong["customdata"]) == list(np.flatnonzero(told != split.labels))
+    said = load_network(trained_run.checkpoints()["best"]).probabilities(split.images).numpy()
+    app = dashboard(PAGE)
+    right = said.argmax(1) == split.labels
+    assert groups(app, "Correctness") == {
+        "Right": np.flatnonzero(right).tolist(), "Wrong": np.flatnonzero(~right).tolist()
+    }  # fmt: skip
+    assert groups(app, "Prediction") == {
+        name: np.flatnonzero(said.argmax(1) == k).tolist() for k, name in enumerate(tiny.info.classes)
+    }
+    assert groups(app, "Confidence")["below 50%"] == np.flatnonzero(said.max(1) < 0.5).tolist()
 
 
-def test_selecting_points_shows_the_images_of_exactly_those_points(
+def test_the_points_and_true_neighbours_are_those_of_the_stored_map(
+    dashboard: Callable[..., Any], trained_run: Run, tiny: Any, cache: Path
+) -> None:
+    folder = mapped(trained_run, tiny.info, cache)
+    kept = np.load(folder.path / "map.npz")
+    story = given(dashboard(PAGE))["story"]
+    (frame,) = story["panes"][0]["frames"]
+    shown = numbers(frame["points"], np.uint16).reshape(60, 2).astype(float)
+    for axis in (0, 1):
+        assert np.corrcoef(shown[:, axis], kept["points"][0][:, axis])[0, 1] > 0.99999
+    ratio = np.ptp(shown, axis=0) / np.ptp(kept["points"][0], axis=0)
+    assert ratio[0] == pytest.approx(ratio[1], rel=1e-3), "a distance means the same in both directions"
+    assert (numbers(frame["neighbours"], np.uint16).reshape(60, 10) == kept["neighbours"][0]).all()
+
+
+def test_the_epoch_at_which_each_image_was_learned_is_shown_once_it_is_known(
+    dashboard: Callable[..., Any], trained_run: Run, tiny: Any, cache: Path
+) -> None:
+    from cifar_core import logits
+
+    mapped(trained_run, tiny.info, cache)
+    app = dashboard(PAGE)
+    assert "Epoch learned" not in [one["name"] for one in given(app)["story"]["colourings"]]
+    assert "“Epoch learned” comes once" in text_of(app)
+    labels = open_cached(tiny.info.id, cache).test.labels
+    facts = {"run": trained_run.id, "split": "test", "data": tiny.info.name, "fingerprint": tiny.info.fingerprint}
+    logits.begin(trained_run.logits("test"), logits.Images(labels, np.arange(60), tiny.info.classes, facts))
+    right = np.eye(3, dtype=np.float32)[labels] * 9
+    early = right.copy()
+    early[30:] = np.roll(early[30:], 1, axis=1)  # The second half is wrong at first.
+    late = right.copy()
+    late[50:] = np.roll(late[50:], 1, axis=1)
+    logits.keep(trained_run.logits("test"), 1, early)
+    logits.keep(trained_run.logits("test"), 2, late)
+    assert groups(dashboard(PAGE), "Epoch learned") == {
+        "epoch 1": list(range(30)), "epoch 2": list(range(30, 50)), "never": list(range(50, 60)), "not known": []
+    }  # fmt: skip
+
+
+def test_what_is_selected_elsewhere_is_marked_and_shown(
     dashboard: Callable[..., Any], trained_run: Run, tiny: Any, cache: Path
 ) -> None:
     mapped(trained_run, tiny.info, cache)
     split = open_cached(tiny.info.id, cache).test
-    app = dashboard(PAGE)
-    assert "Select points on the map" in text_of(app)
-    chosen = [41, 3, 20, 59]
-    app = select(app, chosen)
-    assert not app.exception
+    assert given(dashboard(PAGE))["selected"] == ""
+    app = dashboard(PAGE, selection=chosen(tiny.info, [41, 3, 20, 59]))
+    marks = np.unpackbits(numbers(given(app)["selected"], np.uint8))[:60]
+    assert np.flatnonzero(marks).tolist() == [3, 20, 41, 59]
     shown = gallery(app)
     assert [caption.split(":")[0] for caption, _ in shown] == ["3", "20", "41", "59"]
-    for (caption, pixels), index in zip(shown, sorted(chosen), strict=True):
+    for (caption, pixels), index in zip(shown, [3, 20, 41, 59], strict=True):
         assert (pixels == split.images[index]).all()
         assert re.split(" ✓| → ", caption.split(": ")[1])[0] == tiny.info.classes[split.labels[index]]
     assert "4 of 60" in text_of(app).replace("*", "")
     (link,) = [link for link in app.get("page_link") if "look on test image" in link.proto.label]
     assert "image=3" in link.proto.query_string
+    app = dashboard(PAGE, selection=chosen(tiny.info, [1, 2], "train"))
+    assert given(app)["selected"] == "", "training images are none of the test images"
 
 
-def test_the_map_has_all_the_width_until_something_is_selected(
-    dashboard: Callable[..., Any], trained_run: Run, tiny: Any, cache: Path
+@pytest.mark.parametrize(("way", "wanted"), [("new", [7, 9]), ("or", [3, 7, 9]), ("minus", [3]), ("none", None)])
+def test_what_is_picked_on_the_map_is_selected_for_the_whole_dashboard(
+    dashboard: Callable[..., Any],
+    trained_run: Run,
+    tiny: Any,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    way: str,
+    wanted: list[int] | None,
 ) -> None:
-    def share(app: Any) -> float:
-        return next(column.weight for column in app.columns if column.get("plotly_chart"))
-
     mapped(trained_run, tiny.info, cache)
-    app = dashboard(PAGE)
-    assert share(app) > 0.99
-    assert share(select(app, [3, 5])) == pytest.approx(0.6)
+    picks = [np.array([7, 9])]
+
+    def show(*_: Any, on_pick: Callable[..., None], **__: Any) -> None:
+        if picks:
+            on_pick(picks.pop(), way)
+
+    monkeypatch.setattr(atlas, "show", show)
+    before = [3] if way != "minus" else [3, 7]
+    app = dashboard(PAGE, selection=chosen(tiny.info, before)).run()
+    assert app.query_params.get("selection") == (chosen(tiny.info, wanted) if wanted else None)
 
 
-def test_names_in_the_legend_are_as_they_are_and_not_too_long() -> None:
-    names = ('"quoted"', "a<b>&c", "a very long name of a class that goes on and on")
-    figure = charts.feature_map(
-        np.zeros((3, 2), np.float32), np.arange(3), np.arange(3), np.arange(3), np.ones(3, np.float32), names, "class"
-    )
-    assert [trace.name for trace in figure.data[:2]] == ['"quoted" (1)', "a&lt;b&gt;&amp;c (1)"]
-    assert len(figure.data[2].name) <= 20
-    assert names[1].replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") in figure.data[1].text[0]
+def test_pictures_are_on_the_sheets_where_the_map_looks_for_them(tiny: Any, cache: Path) -> None:
+    images = np.repeat(np.asarray(open_cached(tiny.info.id, cache).test.images), 6, axis=0)
+    places = atlas.beside_each_other(np.random.default_rng(0).normal(size=(len(images), 2)))
+    assert sorted(places) == list(range(len(images)))
+    sheets = [np.asarray(Image.open(io.BytesIO(content))) for content in atlas.sheets(images, places)]
+    for image in (0, 123, 359):
+        at, sheet = places[image] % atlas.PER_SHEET, sheets[places[image] // atlas.PER_SHEET]
+        row, column = divmod(at, atlas.COLUMNS)
+        shown = sheet[32 * row : 32 * row + 32, 32 * column : 32 * column + 32].transpose(2, 0, 1)
+        assert np.abs(shown.astype(int) - images[image]).mean() < 12
 
 
-def test_one_selected_point_is_named(dashboard: Callable[..., Any], trained_run: Run, tiny: Any, cache: Path) -> None:
-    mapped(trained_run, tiny.info, cache)
-    app = select(dashboard(PAGE), [17])
-    assert len(gallery(app)) == 1
-    assert "test image 17" in text_of(app)
+def test_images_near_on_the_map_are_on_the_same_sheet() -> None:
+    points = np.stack(np.meshgrid(np.arange(64), np.arange(64)), axis=-1).reshape(-1, 2)
+    sheets = atlas.beside_each_other(points) // atlas.PER_SHEET
+    for sheet in range(16):
+        assert np.ptp(points[sheets == sheet], axis=0).max() < 32
 
 
 def test_the_map_says_what_it_is(dashboard: Callable[..., Any], trained_run: Run, tiny: Any, cache: Path) -> None:
-    mapped(trained_run, tiny.info, cache)
-    said = text_of(dashboard(PAGE))
-    for fact in (trained_run.id, "best weights", "60 of 60 test images", tiny.info.name, "perplexity 19.7"):
+    folder = mapped(trained_run, tiny.info, cache)
+    app = dashboard(PAGE)
+    said = text_of(app)
+    facts = (
+        trained_run.id,
+        "best weights",
+        "60 of 60 test images",
+        tiny.info.name,
+        "perplexity 19.7",
+        "3,600 features",
+    )
+    for fact in facts:
         assert fact in said
-    assert re.search(r"trustworthiness [01]\.\d{3}", said)
+    shown = {metric.label: metric.value for metric in app.metric}
+    kept = np.load(folder.path / "map.npz")
+    assert shown["Trustworthiness"] == f"{kept['trustworthiness'][0]:.3f}"
+    assert shown["10-NN accuracy, features"] == f"{kept['votes'][0]:.1%}"
+    assert shown["10-NN accuracy, map"] == f"{kept['votes_on_map'][0]:.1%}"
+    assert shown["Neighbours kept"] == f"{kept['kept'][0].mean():.1f} of 10"
+    assert shown["Network's accuracy"] == f"{(kept['predictions'][0] == kept['labels']).mean():.1%}"
 
 
-def test_the_figure_stays_the_same_so_that_a_rerun_keeps_the_selection(
+def test_a_map_of_principal_components_says_how_much_it_shows(
+    dashboard: Callable[..., Any], trained_run: Run, tiny: Any, cache: Path
+) -> None:
+    mapped(trained_run, tiny.info, cache, method="PCA", dimensions=3)
+    app = dashboard(PAGE, method="PCA", dimensions="3")
+    assert "The first 3 principal components" in text_of(app)
+    assert 0 < float({metric.label: metric.value for metric in app.metric}["Variance shown"].rstrip("%")) <= 100
+    assert given(app)["story"]["dimensions"] == 3
+
+
+def test_maps_of_two_weights_lie_beside_each_other_aligned(
+    dashboard: Callable[..., Any], trained_run: Run, tiny: Any, cache: Path
+) -> None:
+    from scipy.spatial import procrustes
+
+    one = mapped(trained_run, tiny.info, cache)
+    other = mapped(trained_run, tiny.info, cache, "last", method="t-SNE")
+    app = dashboard(PAGE, view="Side by side")
+    story = given(app)["story"]
+    assert len(story["panes"]) == 2
+    left, right = (numbers(pane["frames"][0]["points"], np.uint16).reshape(60, 2) / 65535 for pane in story["panes"])
+    maps = [np.load(folder.path / "map.npz")["points"][0] for folder in (one, other)]
+    wanted = procrustes(*maps)[2]
+    middle = left - left.mean(axis=0)
+    assert ((right - left) ** 2).sum() / (middle**2).sum() == pytest.approx(wanted, abs=1e-3)
+    assert f"is {wanted:.0%} of the spread" in text_of(app)
+
+
+def test_the_maps_of_kept_epochs_are_frames_of_one(
+    dashboard: Callable[..., Any], make_run: Callable[..., Run], tiny: Any, cache: Path
+) -> None:
+    run = make_run(epochs=3, keep_every=1)
+    app = dashboard(PAGE, view="Over the epochs")
+    assert "3 kept epochs: 1, 2, 3" in text_of(app)
+    over = tuple(mapping.kept_over_time(run))
+    folder = mapped(run, tiny.info, cache, over[-1], over=over)
+    kept = np.load(folder.path / "map.npz")
+    assert kept["points"].shape == (3, 60, 2)
+    assert kept["epochs"].tolist() == [1, 2, 3]
+    frames = given(dashboard(PAGE, view="Over the epochs"))["story"]["panes"][0]["frames"]
+    assert [frame["title"] for frame in frames] == ["Epoch 1", "Epoch 2", "Epoch 3"]
+    for k, frame in enumerate(frames):
+        assert f"trustworthiness {kept['trustworthiness'][k]:.3f}" in frame["note"]
+        assert numbers(frame["predictions"], np.uint16).tolist() == kept["predictions"][k].tolist()
+
+
+def test_the_map_stays_the_same_so_that_a_rerun_changes_nothing(
     dashboard: Callable[..., Any], trained_run: Run, tiny: Any, cache: Path
 ) -> None:
     mapped(trained_run, tiny.info, cache)
     app = dashboard(PAGE)
-    (before,) = app.get("plotly_chart")
-    before_spec, before_id = before.proto.spec, before.proto.id
-    (after,) = app.run().get("plotly_chart")
-    assert (after.proto.spec, after.proto.id) == (before_spec, before_id)
+    (before,) = app.get("bidi_component")
+    said = before.proto.json
+    (after,) = app.run().get("bidi_component")
+    assert json.loads(after.proto.json)["story"] == json.loads(said)["story"]
+
+
+def test_colours_are_told_apart_by_their_symbols_too() -> None:
+    one = atlas.steps_colouring("How far", "", ["a", "b", "c"], [[np.zeros(3)]], ["never", "not known"])
+    assert len({symbol for _, _, symbol in one.groups}) == len(one.groups) == 5
+    assert len(charts.CLASS_SYMBOLS) == len(set(charts.CLASS_SYMBOLS)) == 10
 
 
 def test_a_damaged_map_can_be_computed_again(
@@ -221,7 +375,7 @@ def test_a_damaged_map_can_be_computed_again(
 def test_a_failed_map_says_why_and_can_be_tried_again(
     dashboard: Callable[..., Any], trained_run: Run, tiny: Any, cache: Path
 ) -> None:
-    folder, task = job.map_task(trained_run, "best", tiny.info, 60, 59 / 3)
+    folder, task = job.map_task(trained_run, "best", tiny.info, Mapping(60, 59 / 3))
     write_whole(folder.path / "task.json", json.dumps({**task, "checkpoint": "none"}).encode())
     with folder.held():
         list(job.execute_task(folder, cache))

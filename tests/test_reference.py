@@ -19,6 +19,7 @@ from benchmarks import reference as making
 from cifar_core import job, logits, reference, runs
 from cifar_core.datasets import Split, open_dataset
 from cifar_core.evaluation import Evaluation
+from cifar_core.features import Mapping
 from cifar_core.networks import load_network, load_tensors
 from cifar_core.runs import Run, RunError, create_run, find_run, in_families, list_runs, own_runs
 from tests.conftest import ROOT, Tiny, tiny_config, work
@@ -87,7 +88,7 @@ def test_nothing_of_it_can_be_changed(built_in: Run, cache: Path) -> None:
 
 
 def test_what_is_made_of_it_lies_beside_the_visitors_runs(built_in: Run, runs_root: Path, tiny: Tiny) -> None:
-    folder, task = job.map_task(built_in, "best", tiny.info, 30, 5.0)
+    folder, task = job.map_task(built_in, "best", tiny.info, Mapping(30, 5.0))
     assert folder.path.parent == runs_root / ".tasks" / "reference"
     (folder.path / "task.json").write_text(json.dumps(task))
     with folder.held():
@@ -279,9 +280,9 @@ def test_without_images_the_map_that_is_kept_is_shown_and_others_are_not_offered
 ) -> None:
     shutil.rmtree(cache)
     app = dashboard("pages/features.py")
-    assert app.get("plotly_chart")
+    assert app.get("bidi_component")
     app = dashboard("pages/features.py", perplexity="10")
-    assert not app.get("plotly_chart")
+    assert not app.get("bidi_component")
     assert "The pictures are not here" in texts(app)
 
 

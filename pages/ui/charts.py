@@ -110,11 +110,6 @@ def _when(day: str, clock: str) -> str:
     return f"{day[:4]}-{day[4:6]}-{day[6:]} {clock[:2]}:{clock[2:4]}"
 
 
-def _plotly_text(name: str, length: int) -> str:
-    """Names come from folders, and Plotly reads its texts as HTML, though it knows no name for a quote."""
-    return html.escape(brief(name, length), quote=False)
-
-
 def png_uri(image: Any) -> str:
     """An image as a data URI; (3, H, W) or (H, W, 3) uint8, or a Pillow image."""
     if isinstance(image, np.ndarray):
@@ -805,76 +800,6 @@ def _range_spec() -> dict[str, Any]:
 
 
 RANGE_CURVE = _range_spec()
-
-
-MAP_COLOURINGS = ("class", "prediction", "correctness")
-"""What the colours of a feature map can mean."""
-
-
-def feature_map(
-    points: NDArray[np.float32],
-    indices: NDArray[np.int64],
-    labels: NDArray[np.int64],
-    predictions: NDArray[np.int64],
-    confidences: NDArray[np.float32],
-    classes: Sequence[str],
-    colouring: str,
-) -> Figure:
-    """Images as points, one trace per group so that the legend can show a group alone.
-
-    Args:
-        points: (N, 2).
-        indices: (N,) of the images in their split; each point carries its own as `customdata`.
-        labels: (N,) in [0, K).
-        predictions: (N,) likewise.
-        confidences: (N,) probability of the prediction, in [0, 1].
-        colouring: One of `MAP_COLOURINGS`.
-    """
-    # Slow to import, and most pages draw nothing with it.
-    from plotly.graph_objects import Figure, Scattergl
-
-    names = [_plotly_text(name, 40) for name in classes]
-    short = [_plotly_text(name, 16) for name in classes]
-    if colouring == "correctness":
-        right = labels == predictions
-        groups = [("Right", right, CLASS_COLOURS[0], "circle"), ("Wrong", ~right, CLASS_COLOURS[5], "x")]
-    else:
-        by = labels if colouring == "class" else predictions
-        groups = [(name, by == k, class_colour(k), class_symbol(k)) for k, name in enumerate(short)]
-    size = 7 if len(points) <= 1000 else 6 if len(points) <= 3000 else 4.5
-    wide, high = np.ptp(points, axis=0)
-    figure = Figure()
-    for name, members, colour, symbol in groups:
-        if not members.any():
-            continue
-        said = zip(labels[members], predictions[members], confidences[members], strict=True)
-        figure.add_trace(
-            Scattergl(
-                x=np.ascontiguousarray(points[members, 0], np.float32),
-                y=np.ascontiguousarray(points[members, 1], np.float32),
-                customdata=indices[members].astype(np.int32),
-                text=[f"{names[true]} → {names[predicted]} {sure:.0%}" for true, predicted, sure in said],
-                name=f"{name} ({members.sum():,})",
-                mode="markers",
-                marker={"color": colour, "symbol": symbol, "size": size, "opacity": 0.85},
-                unselected={"marker": {"opacity": 0.15}},
-                hovertemplate="%{text}<br>test image %{customdata}<extra></extra>",
-            )
-        )
-    bare: dict[str, Any] = {"visible": False, "showgrid": False, "zeroline": False}
-    figure.update_layout(
-        # As high as a map of this shape gets on a usual screen, and the legend with four or five in a row.
-        height=int(np.clip(700 * high / max(wide, 1e-9), 380, 600)) + 24 + 20 * math.ceil(len(groups) / 4),
-        margin={"l": 0, "r": 0, "t": 8, "b": 0},
-        dragmode="lasso",
-        hovermode="closest",
-        xaxis=bare,
-        # A distance means the same in both directions.
-        yaxis={**bare, "scaleanchor": "x", "scaleratio": 1},
-        legend={"orientation": "h", "yanchor": "top", "y": -0.01, "x": 0, "itemsizing": "constant", "title": None},
-        showlegend=True,
-    )
-    return figure
 
 
 def percent(probability: float) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -380,25 +380,39 @@ def layers(model: str, width: float, dropout: float | None, classes: int) -> pd.
 
 @dataclass(frozen=True, eq=False)
 class FeatureMap:
-    """Test images on a map of a network's features.
+    """Maps of the same images by a layer's features, one for each of some weights; mostly one.
 
     Args:
-        points: (N, 2) float32, in arbitrary units.
-        indices: (N,) of the images in the test split, ascending.
+        points: (F, N, d) float32, in arbitrary units.
+        indices: (N,) of the images in the split, among those of the run's classes.
         labels: (N,) in [0, K).
-        predictions: (N,) likewise.
-        confidences: (N,) probability of the prediction, in [0, 1].
-        trustworthiness: In [0, 1], as `cifar_core.features.trustworthiness`.
-        facts: What was mapped: run, checkpoint, epoch, data, split, features, perplexity.
+        predictions: (F, N) likewise.
+        confidences: (F, N) probability of the prediction, in [0, 1].
+        trustworthiness: (F,) in [0, 1], as `cifar_core.features.trustworthiness`.
+        votes, votes_on_map: (F,) accuracy of the nearest neighbours' votes among the features and on the map.
+        neighbours: (F, N, k) places of the nearest images among the features, nearest first.
+        kept: (F, N) how many of them are among the k nearest on the map.
+        epochs: (F,) of the weights.
+        facts: What was mapped: run, checkpoint, epoch, data, split, features and settings.
     """
 
     points: NDArray[np.float32]
     indices: NDArray[np.int64]
     labels: NDArray[np.int64]
-    predictions: NDArray[np.int64]
+    predictions: NDArray[np.int16]
     confidences: NDArray[np.float32]
-    trustworthiness: float
+    trustworthiness: NDArray[np.float64]
+    votes: NDArray[np.float64]
+    votes_on_map: NDArray[np.float64]
+    neighbours: NDArray[np.uint16]
+    kept: NDArray[np.uint8]
+    epochs: NDArray[np.float64]
     facts: dict[str, Any]
+
+    @property
+    def accuracies(self) -> NDArray[np.float64]:
+        """(F,) share of the images that the network tells right."""
+        return (self.predictions == self.labels).mean(axis=1)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
@@ -408,25 +422,46 @@ def feature_map(path: Path, version: int) -> FeatureMap:
     Raises:
         RunError: The file is damaged.
     """
-    names = ("points", "indices", "labels", "predictions", "confidences")
+    names = [field.name for field in fields(FeatureMap) if field.name != "facts"]
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in names}
-            return FeatureMap(
-                **arrays, trustworthiness=float(file["trustworthiness"]), facts=json.loads(str(file["facts"]))
-            )
+            return FeatureMap(**{name: file[name] for name in names}, facts=json.loads(str(file["facts"])))
     # Damage shows itself in any way, from zlib.error to KeyError.
     except Exception:
         raise RunError(f"The map in {path.name} is damaged; compute it again.") from None
 
 
-@st.cache_resource(max_entries=12, show_spinner=False)
-def map_figure(path: Path, version: int, classes: tuple[str, ...], colouring: str) -> Any:
-    """The drawing of a stored map; the very same on every rerun, or the browser would drop the selection."""
-    found = feature_map(path, version)
-    return charts.feature_map(
-        found.points, found.indices, found.labels, found.predictions, found.confidences, classes, colouring
-    )
+def map_layers(path: Path, version: int) -> tuple[str, ...]:
+    """The layers of a network whose outputs are feature maps.
+
+    Raises:
+        RunError: The weights cannot be used.
+    """
+    return network(path, version).model.layers
+
+
+@st.cache_resource(max_entries=3, show_spinner=False)
+def picture_sheets(
+    data_id: str,
+    fingerprint: str,
+    cache: Path,
+    classes: tuple[str, ...],
+    split: str,
+    path: Path,
+    version: int,
+    _indices: NDArray[np.int64],
+    _order: NDArray[np.int64],
+) -> list[bytes]:
+    """Pictures of the images of a stored map, as `atlas.sheets` makes them."""
+    from pages.ui import atlas
+
+    if split == "test":
+        images = test_split(data_id, fingerprint, cache, classes).images[_indices]
+    else:
+        images = data_set(data_id, fingerprint, cache).train.images[
+            places(data_id, fingerprint, cache, split, classes, _indices)
+        ]
+    return atlas.sheets(images, _order)
 
 
 @st.cache_data(max_entries=256, show_spinner=False)

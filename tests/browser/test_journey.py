@@ -202,14 +202,18 @@ def test_points_selected_on_the_map_show_their_images(page: Page):
     page.goto("/features")
     heading(page, "Features")
     page.get_by_role("button", name="Compute the map").click()
-    plot = page.locator("[data-testid=stPlotlyChart] .plotly").first
-    expect(plot).to_be_visible(timeout=120_000)
+    expect(page.get_by_role("button", name="Correctness")).to_be_visible(timeout=120_000)
     settle(page)
-    plot.scroll_into_view_if_needed()
-    area = page.locator("[data-testid=stPlotlyChart] .nsewdrag").first
+    stage = page.locator(".atlas .stage")
+    stage.scroll_into_view_if_needed()
     page.wait_for_timeout(1000)
-    box = area.bounding_box()
+    box = stage.bounding_box()
     assert box
+    stage.locator("[tabindex]").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_text("Its 10 true neighbours")).to_be_visible()
+    page.get_by_role("button", name="Correctness").click()
+    expect(page.get_by_role("button", name="Right (")).to_be_visible()
     page.mouse.move(box["x"] + 5, box["y"] + 5)
     page.mouse.down()
     # Round the whole plot, so that a lasso and a box both select all points.
