@@ -26,6 +26,17 @@ def test_only_what_differs_is_written_and_shortly() -> None:
     assert address.written(dataclasses.asdict(BASE), BASE) == ""
 
 
+def test_settings_that_are_handed_over_are_those_named_and_no_others() -> None:
+    text = address.listed({"flip": 0.5, "learning_rate": 0.1, "only_selection": "cats.0123", "without_selection": ""})
+    assert address.named(text) == (
+        {"flip": 0.5, "learning_rate": 0.1, "only_selection": "cats.0123", "without_selection": ""},
+        [],
+    )
+    values, (sentence,) = address.named("flip:0.1,rotation:many")
+    assert values == {"flip": 0.1}
+    assert "rotation" in sentence
+
+
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [

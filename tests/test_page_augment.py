@@ -363,17 +363,17 @@ def test_the_pipeline_on_screen_is_used_for_a_training(dashboard: Callable[..., 
     app = dashboard(PAGE, rotation="20", rotation_probability="0.5", policy="RandAugment", normalisation="Half")
     (link,) = [entry.proto for entry in app.get("page_link") if entry.proto.label == "Use for training"]
     query = dict(parse_qsl(link.query_string))
-    assert set(query["pipeline"].split(",")) == {
-        *("normalisation:half", "policy:randaugment", "rotation:20", "rotation_probability:0.5")
+    assert set(query["use"].split(",")) >= {
+        *("normalisation:half", "policy:randaugment", "rotation:20", "rotation_probability:0.5", "cutout:0")
     }
-    app = dashboard("pages/train.py", pipeline=query["pipeline"])
+    app = dashboard("pages/train.py", use=query["use"])
     wanted = {"rotation": 20.0, "rotation_probability": 0.5, "policy": "randaugment", "normalisation": "half"}
     wanted |= {"flip": 0.5, "crop_padding": 4, "cutout": 0}
     assert {name: app.session_state[f"set_{name}"] for name in wanted} == wanted
-    assert "those of the Augment page" in texts(app)
-    assert "pipeline" not in app.query_params
+    assert "Augmentation and normalisation" in texts(app)
+    assert "use" not in app.query_params
     app.slider(key="set_rotation").set_value(30.0).run()
-    assert "those of the Augment page" not in texts(app)
+    assert "Augmentation and normalisation" not in texts(app)
     assert app.session_state["set_rotation"] == 30
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import numpy as np
 import pytest
@@ -196,12 +197,47 @@ def test_an_imbalance_is_shown_and_handed_to_the_next_training(dashboard: Callab
     rows = bars_shown(app)
     assert [rows[name, "training, imbalanced"]["images"] for name in tiny.info.classes] == [60, 27, 12]
     assert "Keeps 99 of 180 training images" in texts(app)
-    app.button(key="use-imbalance").click().run()
-    assert "Open the form" in [link.proto.label for link in app.get("page_link")]
-    app.switch_page("pages/train.py").run()
-    assert not app.exception
+    app = dashboard("pages/train.py", **handed(app, "Use for training"))
+    assert app.selectbox(key="set_data").value == tiny.info.source
     assert app.selectbox(key="set_imbalance").value == "exponential"
     assert app.select_slider(key="set_imbalance_ratio").value == 5
+    assert "Taken over from another page: Imbalance" in texts(app)
+
+
+def test_settings_handed_over_are_for_a_new_run_and_what_fits_none_is_said(
+    dashboard: Callable[..., Any], trained_run: Run
+) -> None:
+    app = dashboard("pages/train.py", run=trained_run.id, begin=f"{trained_run.id}:best")
+    assert app.selectbox(key=f"beginning-{trained_run.id}").value == trained_run.id
+    app.query_params["use"] = "imbalance:step,cake:1"
+    app.run()
+    assert app.selectbox(key=f"beginning-{trained_run.id}").value == "fresh"
+    assert app.selectbox(key="set_imbalance").value == "step"
+    assert "There is no setting 'cake'" in texts(app).replace("\\", "")
+
+
+def handed(app: Any, label: str) -> dict[str, str]:
+    """The settings that a link of this label hands to the Train page."""
+    (link,) = [entry.proto for entry in app.get("page_link") if entry.proto.label == label]
+    return {
+        name: value for name, value in parse_qsl(link.query_string, keep_blank_values=True) if name in ("use", "of")
+    }
+
+
+@pytest.mark.parametrize(
+    ("label", "setting", "other"),
+    [
+        ("Without these images", "without_selection", "only_selection"),
+        ("On these images alone", "only_selection", "without_selection"),
+    ],
+)
+def test_a_selection_is_handed_to_the_next_training(
+    dashboard: Callable[..., Any], tiny: Tiny, cache: Path, label: str, setting: str, other: str
+) -> None:
+    some = selections.Selection(tiny.info.fingerprint, "train", np.arange(40), "some")
+    text = selections.refer(some, selections.folder_of(cache))
+    app = dashboard("pages/train.py", **handed(dashboard(PAGE, selection=text), label))
+    assert (app.selectbox(key=f"set_{setting}").value, app.selectbox(key=f"set_{other}").value) == (text, "")
 
 
 def test_a_click_on_a_bar_selects_its_images_and_a_second_one_lets_go(

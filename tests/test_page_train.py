@@ -638,3 +638,17 @@ def test_repeats_start_their_runs_at_once_and_show_them_together(
     assert table["series"].tolist() == ["single_conv · cross-validation with 3 folds"]
     assert table["finished"].tolist() == ["2 of 3"]
     assert table["last_mean"].tolist() == [pytest.approx(55)]
+
+
+def test_rarer_transforms_are_out_of_the_way_unless_one_is_on(dashboard: Callable[..., Any]) -> None:
+    def is_open(app: Any) -> bool:
+        (part,) = [part for part in app.expander if part.label == "More transforms"]
+        assert part.slider(key="set_rotation")
+        assert [slider.key for slider in part.slider if slider.key == "set_flip"] == []
+        return bool(part.proto.expanded)
+
+    app = dashboard(PAGE)
+    assert not is_open(app)
+    app.selectbox(key="recipe_choice").set_value("guide_cnn").run()
+    assert is_open(app), "its recipe rotates the images"
+    assert is_open(dashboard(PAGE, use="blur:1"))

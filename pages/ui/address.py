@@ -21,25 +21,24 @@ _LARGEST = 2**53
 
 def written(values: Mapping[str, Any], base: TrainConfig) -> str:
     """The settings that differ from those of `base`; empty where none does. The data set has a name of its own."""
-    return ",".join(
-        f"{SHORT.get(name, name)}:{_text(value)}"
-        for name, value in values.items()
-        if name != "data" and value != getattr(base, name)
-    )
+    return listed({name: value for name, value in values.items() if name != "data" and value != getattr(base, name)})
+
+
+def listed(values: Mapping[str, Any]) -> str:
+    """All of some settings, each with its value."""
+    return ",".join(f"{SHORT.get(name, name)}:{_text(value)}" for name, value in values.items())
+
+
+def named(text: str) -> tuple[dict[str, Any], list[str]]:
+    """The settings that `listed` wrote, and no others; what does not fit is left out as by `read`."""
+    config, refused = read(text, TrainConfig())
+    return {name: getattr(config, name) for name in _parsed(text)[0]}, refused
 
 
 def read(text: str, base: TrainConfig) -> tuple[TrainConfig, list[str]]:
     """What `written` wrote, put into `base`; whatever does not fit is left out, and why is said in sentences."""
     config = base
-    found: dict[str, Any] = {}
-    refused: list[str] = []
-    for part in filter(None, text.split(",")):
-        short, _, value = part.partition(":")
-        name = _LONG.get(short, short)
-        try:
-            found[name] = _value(name, unquote(value))
-        except ValueError as error:
-            refused.append(str(error))
+    found, refused = _parsed(text)
     try:
         return dataclasses.replace(base, **found), refused
     except ValueError:
@@ -50,6 +49,19 @@ def read(text: str, base: TrainConfig) -> tuple[TrainConfig, list[str]]:
             except ValueError as error:
                 refused.append(str(error))
     return config, refused
+
+
+def _parsed(text: str) -> tuple[dict[str, Any], list[str]]:
+    found: dict[str, Any] = {}
+    refused: list[str] = []
+    for part in filter(None, text.split(",")):
+        short, _, value = part.partition(":")
+        name = _LONG.get(short, short)
+        try:
+            found[name] = _value(name, unquote(value))
+        except ValueError as error:
+            refused.append(str(error))
+    return found, refused
 
 
 def _text(value: Any) -> str:

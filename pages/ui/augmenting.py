@@ -312,8 +312,7 @@ def show_pipeline(how: dict[str, Any], kind: str, opened: tuple[Run, dict[str, A
         st.caption(
             f"As in run {name}" + (f", except for what is there {ui.plain(', '.join(other))}." if other else ".")
         )
-    # A link rather than a button, so that it can be copied, and opened beside this page.
-    ui.link("Train", "Use for training", pipeline=settings.handed_over({**how, "normalisation": kind}))
+    settings.hand_over("Use for training", {**how, "augmentation_strength": 1.0, "normalisation": kind})
     st.caption("The form of a new run then has this pipeline and this normalisation.")
 
 

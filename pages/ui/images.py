@@ -13,7 +13,7 @@ from cifar_core.datasets import DataInfo, DataSet
 from cifar_core.selections import Selection
 from cifar_core.subsets import class_shares, imbalanced_counts
 from pages import ui
-from pages.ui import batches, browsing, charts, loaders, selecting
+from pages.ui import batches, browsing, charts, loaders, selecting, settings
 
 BATCH = 64
 
@@ -129,8 +129,7 @@ def _imbalance(info: DataInfo) -> tuple[str, list[int]]:
             f"on {info.test_counts[most] / info.test_images:.0%} of the test images: after such a training look at the "
             "recall of each class on the Evaluate page."
         )
-        wanted = {"data": info.source, "imbalance": kind, "imbalance_ratio": float(ratio)}
-        selecting.use_for_training(wanted, "Use for training", "use-imbalance")
+        settings.hand_over("Use for training", {"imbalance": kind, "imbalance_ratio": float(ratio)}, info)
     return kind, left
 
 

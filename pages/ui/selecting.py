@@ -225,19 +225,15 @@ def _export(selected: Selection, info: DataInfo) -> None:
         )
 
 
-def use_for_training(values: dict[str, Any], said: str, key: str) -> None:
-    """A button that puts settings into the form for the next new run, and then a link to that."""
-    if st.button(said, key=key, icon=":material/model_training:"):
-        settings.hand_over(values)
-        st.caption("The form for the next new run has it now.")
-        ui.link("Train", "Open the form")
-
-
 def _train(selected: Selection, info: DataInfo) -> None:
     with st.popover("Train", icon=":material/model_training:", type="tertiary"):
-        for name, said in (("without_selection", "Without these images"), ("only_selection", "On these images alone")):
-            wanted = {"data": info.source, name: selections.refer(selected, _folder())}
-            use_for_training(wanted, said, f"selection-{name}")
+        text = selections.refer(selected, _folder())
+        for name, other, said in (
+            ("without_selection", "only_selection", "Without these images"),
+            ("only_selection", "without_selection", "On these images alone"),
+        ):
+            settings.hand_over(said, {name: text, other: ""}, info)
+        st.caption("Opens the form of a new run with this setting.")
 
 
 def _open_kept(kept: Sequence[Selection]) -> None:

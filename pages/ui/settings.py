@@ -25,7 +25,14 @@ PIPELINE = tuple(
 )
 """What is done to an image, in the order in which it is; without what scales it or holds for a part of a training."""
 
-HANDED = (*PIPELINE, "augmentation_strength", "normalisation")
+RARER = tuple(name for name in PIPELINE if not name.startswith(("flip", "crop_padding", "cutout", "mixup", "cutmix")))
+"""Transforms that most trainings do without, in the order of the form; they stand in a part of their own."""
+
+MORE = "more_transforms"
+"""Whether that part is open at first, as some of them is on."""
+
+HANDED = "use"
+"""The parameter of the URL by which another page hands settings to the form for the next new run."""
 
 
 def beginning(run: Run | None) -> tuple[Run | None, str]:
@@ -48,6 +55,10 @@ def beginning(run: Run | None) -> tuple[Run | None, str]:
             return "Fresh weights"
         return f"{'This run: ' if name == run.id else ''}{charts.run_label(offered[name])}"
 
+    if HANDED in st.query_params:
+        # For a new run, whatever was to be forked before.
+        st.query_params.pop("begin", None)
+        st.session_state[f"beginning-{run.id}"] = "fresh"
     # As a reload or a copied link says it: once, as later the widgets know better.
     asked, _, weights_asked = st.query_params.get("begin", "").partition(":")
     asked = "" if "begin_read" in st.session_state else asked
@@ -95,15 +106,6 @@ def _going_on(parent: Run, checkpoint: str) -> TrainConfig:
     return settings if settings.epochs > done else settings.changed({"epochs": more})
 
 
-HANDED_OVER = "handed_over"
-"""What another page wants in the form for the next new run, until that is shown."""
-
-
-def hand_over(values: dict[str, Any]) -> None:
-    """Put settings into the form for the next new run, which another page then leads to."""
-    st.session_state[HANDED_OVER] = {**st.session_state.get(HANDED_OVER, {}), **values}
-
-
 def form(parent: Run | None = None, checkpoint: str = "last") -> TrainConfig | None:
     """All settings of a training with help and bounds; a configuration once Start is pressed.
 
@@ -130,18 +132,18 @@ def form(parent: Run | None = None, checkpoint: str = "last") -> TrainConfig | N
         source, base = recipe, TrainConfig.from_values(about.settings)
     if st.session_state.get("filled_with") != source:
         _begin(base, source, infos)
-    handed = _handed()
-    if parent is None:
-        for name, value in st.session_state.pop(HANDED_OVER, {}).items():
-            st.session_state[f"set_{name}"] = value
+    handed = _handed(infos)
     # The button comes before the settings on the page and after them in the script.
     top = st.container()
     values: dict[str, Any] = {}
     for group in GROUPS:
         with st.expander(group, expanded=group in ("Model", "Optimiser", "Learning rate")):
+            usual = st.container()
+            more = st.expander("More transforms", expanded=st.session_state[MORE]) if group == "Augmentation" else usual
             for name, field in FIELDS.items():
                 if field.metadata["group"] == group and _matters(name, values):
-                    values[name] = _setting(name, field.metadata, infos, f"set_{name}")
+                    with more if name in RARER else usual:
+                        values[name] = _setting(name, field.metadata, infos, f"set_{name}")
     _keep_in_url(values, base, infos)
     try:
         config = TrainConfig.from_values(values)
@@ -160,7 +162,8 @@ def form(parent: Run | None = None, checkpoint: str = "last") -> TrainConfig | N
         # In full, which the narrow list below may not show.
         top.markdown(f"Trains on **{ui.plain(info.name)}**.")
     if handed and all(values.get(name, value) == value for name, value in handed.items()):
-        top.caption("Augmentation and normalisation are those of the Augment page.")
+        what = "Augmentation and normalisation" if set(PIPELINE) <= set(handed) else ", ".join(map(label, handed))
+        top.caption(f"Taken over from another page: {ui.plain(what)}.")
     with top:
         series.choose()
     kind, count = series.chosen()
@@ -280,23 +283,32 @@ def _matters(name: str, values: dict[str, Any]) -> bool:
     return all(values.get(other) in wanted for other, wanted in FIELDS[name].metadata["used_by"].items())
 
 
-def handed_over(values: dict[str, Any]) -> str:
-    """A pipeline for the address of the Train page, whose form then has it; all other settings stay as they are."""
-    return address.written(values, TrainConfig())
+def hand_over(label: str, values: dict[str, Any], info: DataInfo | None = None) -> None:
+    """A link to the form for the next new run, which then has these settings; all others stay as they are.
+
+    A link rather than a button, so that it can be copied, and opened beside the page.
+
+    Args:
+        info: Of the data set to train on, where the settings are about its images.
+    """
+    of = {"of": info.id} if info else {}
+    ui.link("Train", label, **{HANDED: address.listed(values)}, **of)
 
 
-def _handed() -> dict[str, Any]:
-    """What the Augment page handed over last; put into the form when it comes."""
-    text = st.query_params.get("pipeline")
+def _handed(infos: dict[str, DataInfo]) -> dict[str, Any]:
+    """What another page handed over last; put into the form when it comes."""
+    text = st.query_params.get(HANDED)
     if text is not None:
         # The form may be changed afterwards, and survives a reload by itself.
-        del st.query_params["pipeline"]
-        config, refused = address.read(text, TrainConfig())
+        del st.query_params[HANDED]
+        values, refused = address.named(text)
         if refused:
             st.warning(ui.plain(f"Ignored in this link: {' '.join(refused)}"), icon=":material/link_off:")
-        st.session_state["handed"] = {name: getattr(config, name) for name in HANDED}
-        for name, value in st.session_state["handed"].items():
-            st.session_state[f"set_{name}"] = value
+        st.session_state["handed"] = values
+        source = {info.id: info.source for info in infos.values()}.get(st.query_params.get("of", ""))
+        for name, value in {**values, **({"data": source} if source else {})}.items():
+            st.session_state[f"set_{name}"] = list(class_names(value)) if name == "classes" else value
+        st.session_state[MORE] |= _has_more(values)
     handed: dict[str, Any] = st.session_state.get("handed", {})
     return handed
 
@@ -330,10 +342,15 @@ def _keep_in_url(values: dict[str, Any], base: TrainConfig, infos: dict[str, Dat
 def _fill_in(config: TrainConfig, source: str) -> None:
     """Set every widget to what a recipe or a parent says."""
     st.session_state["filled_with"] = source
+    st.session_state[MORE] = _has_more(dataclasses.asdict(config))
     for name in FIELDS:
         if name != "data" or config.data:
             value = getattr(config, name)
             st.session_state[f"set_{name}"] = list(class_names(value)) if name == "classes" else value
+
+
+def _has_more(values: dict[str, Any]) -> bool:
+    return any(values.get(name, FIELDS[name].default) != FIELDS[name].default for name in RARER)
 
 
 def spoken(choice: str) -> str:
