@@ -245,9 +245,16 @@ class Evaluation:
             }
         )
 
+    def some(self, places: NDArray[np.int64]) -> Evaluation:
+        """The same of some of the images."""
+        facts = {**self.facts, "selected_of": len(self)}
+        return Evaluation(self.labels[places], self.probabilities[places], self.classes, facts)
+
     def scope(self) -> str:
-        """How much of its split this is: all of it, or the images of the classes that the network tells apart."""
+        """How much of its split this is: all of it, the images of the classes that the network tells apart, or some."""
         images, count = len(self), len(self.classes)
+        if of := self.facts.get("selected_of"):
+            return f"the {images:,} selected of {of:,} images"
         whole = self.facts.get("split_images", images)
         if images == whole:
             return f"all {images:,} images of {count} classes"

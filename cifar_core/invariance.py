@@ -68,6 +68,10 @@ class Views:
         """(N,) whether the mean probability over some views (by default all) is greatest for the label."""
         return self.probabilities(*names).argmax(axis=1) == self.labels
 
+    def some(self, places: NDArray[np.int64]) -> Views:
+        """The same of some of the images."""
+        return Views(self.labels[places], self.logits[:, places], self.classes, self.facts)
+
     def each(self) -> NDArray[np.bool_]:
         """(V, N) whether each view alone is predicted correctly."""
         return self.logits.argmax(axis=2) == self.labels

@@ -84,6 +84,13 @@ class Logits:
         """(E, N) whether the prediction is the label."""
         return self.predictions == self.images.labels
 
+    def some(self, places: NDArray[np.int64]) -> Logits:
+        """The same of some of the images."""
+        images = self.images
+        facts = {**images.facts, "selected_of": len(images.labels)}
+        chosen = Images(images.labels[places], images.indices[places], images.classes, facts)
+        return Logits(chosen, self.epochs, self.values[:, places], self.damaged)
+
     def nearest(self, epoch: float) -> int:
         """The kept epoch closest to another one; the earlier of two."""
         return int(self.epochs[np.abs(self.epochs - epoch).argmin()])

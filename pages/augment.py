@@ -5,7 +5,7 @@ import streamlit as st
 from cifar_core.runs import RunError
 from cifar_core.sources import DataError
 from pages import ui
-from pages.ui import augmenting, batches, loaders, opinion, tour
+from pages.ui import augmenting, batches, loaders, opinion, selecting, tour
 
 ui.page("Augment")
 tour.show("Augment")
@@ -19,6 +19,7 @@ except DataError as error:
     st.error(ui.plain(str(error)))
     st.stop()
 
+selecting.bar(info, restricts=True)
 view = augmenting.choose_view()
 controls, result = st.columns([2, 5], gap="large")
 with controls:

@@ -155,9 +155,7 @@ def chosen_subject(run: Run, info: DataInfo | None, split: str) -> Looked | None
         if info and run.checkpoints():
             checkpoint = ui.choose_checkpoint(run)
             evaluation = looked.evaluated(run, checkpoint, info) if checkpoint else None
-            return (
-                Looked(run, info, evaluation, looked.pictures_of(run, info, split), checkpoint) if evaluation else None
-            )
+            return restricted(run, info, evaluation, split, checkpoint) if evaluation else None
         more = "The test images can be looked at by weights that are kept."
     else:
         more = "The validation images can be looked at by weights that are kept."
@@ -166,7 +164,22 @@ def chosen_subject(run: Run, info: DataInfo | None, split: str) -> Looked | None
         return None
     epoch = looked.choose_epoch(run, there)
     weights = looked.weights_of(run, epoch)
-    return Looked(run, info, there.at(epoch), looked.pictures_of(run, info, split), weights)
+    return restricted(run, info, there.at(epoch), split, weights)
+
+
+def restricted(
+    run: Run, info: DataInfo | None, evaluation: Evaluation, split: str, checkpoint: str | None
+) -> Looked | None:
+    """What is looked at: all of the answers, or those about the selected images."""
+    pictures = looked.pictures_of(run, info, split)
+    chosen = looked.selected(info, pictures)
+    if chosen is None:
+        return Looked(run, info, evaluation, pictures, checkpoint)
+    if not len(chosen.places):
+        st.info(f"None of the selected images is among the {len(evaluation):,} {pictures.noun}s of this run.")
+        return None
+    places = chosen.places
+    return Looked(run, info, evaluation.some(places), pictures.some(places), checkpoint, chosen)
 
 
 def show(run: Run, info: DataInfo | None) -> None:
@@ -177,11 +190,18 @@ def show(run: Run, info: DataInfo | None) -> None:
         return
     split = looked.choose_split()
     if info and reference.exact(info):
-        selecting.bar(info)
+        selecting.bar(info, restricts=True)
     if view in ("Epoch by epoch", "Image by image"):
         more = "Each further epoch whose weights are kept is another step of the slider."
         if there := looked.made_ready(run, split, info, more):
-            (epochs if view == "Epoch by epoch" else biographies).show(run, info, split, there)
+            pictures = looked.pictures_of(run, info, split)
+            chosen = looked.selected(info, pictures)
+            if chosen and not len(chosen.places):
+                st.info(f"None of the selected images is among the {len(pictures.numbers):,} {pictures.noun}s.")
+                return
+            if chosen:
+                there, pictures = looked.kept(run, split, chosen), pictures.some(chosen.places)
+            (epochs if view == "Epoch by epoch" else biographies).show(run, info, split, there, pictures, chosen)
         return
     if subject := chosen_subject(run, info, split):
         {"Curves and calibration": measures.show, "Flips and shifts": mistakes.flips_and_shifts}.get(

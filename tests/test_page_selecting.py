@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cifar_core import job, logits
+from cifar_core.evaluation import Evaluation
+from cifar_core.invariance import VIEWS, Views
 from cifar_core.selections import Selection, find, folder_of, keep, kept, refer
 from pages import ui
 from tests.conftest import Tiny
@@ -151,3 +155,80 @@ def test_a_page_offers_images_alone_or_beside_those_selected(
     app.button(key="lasso").click().run()
     assert selected_after(app) == [5, 6]
     assert not [button for button in app.button if button.key == "lasso"], "now there are several ways"
+
+
+def answered(run: Any, tiny: Tiny, wrong: Any) -> None:
+    """Let a run be right about all test images but some, of which it says the next class."""
+    labels = np.repeat(np.arange(3), 20)
+    guesses = labels.copy()
+    guesses[wrong] = (labels[wrong] + 1) % 3
+    facts = {"run": run.id, "checkpoint": "best", "epoch": 2.0, "data": "shapes", "split": "test"}
+    folder, _ = job.evaluation_task(run, "best", tiny.info)
+    said = 0.9 * np.eye(3, dtype=np.float32)[guesses] + np.float32(0.1 / 3)
+    Evaluation(labels, said, tiny.info.classes, {**facts, "fingerprint": tiny.info.fingerprint}).save(
+        folder.path / "evaluation.npz"
+    )
+
+
+def test_all_of_an_evaluation_follows_the_selection(
+    dashboard: Callable[..., Any], selected: Callable[..., str], trained_run: Any, tiny: Tiny
+) -> None:
+    answered(trained_run, tiny, [3, 25])
+    text = selected([3, 4, 30, 31], "test")
+    app = dashboard("pages/evaluate.py", run=trained_run.id, selection=text, true="circle")
+    assert app.metric[0].value == "75.0%"
+    said = texts(app).replace("\\", "")
+    assert "the 4 selected of 60 images" in said
+    assert "2 images of circle" in said
+    assert "#25" not in "".join(element.proto.body for element in app.get("html"))
+    assert "#3 circle" in "".join(element.proto.body for element in app.get("html"))
+    assert app.selectbox(key="closer-mistakes").options == ["#3: circle → square"]
+    app.toggle(key="follow").set_value(False).run()
+    assert app.metric[0].value == "96.7%"
+
+
+@pytest.mark.parametrize("view", ["Epoch by epoch", "Curves and calibration", "Image by image", "Flips and shifts"])
+def test_every_view_of_an_evaluation_can_be_of_the_selected_images(
+    dashboard: Callable[..., Any], selected: Callable[..., str], trained_run: Any, tiny: Tiny, view: str
+) -> None:
+    answered(trained_run, tiny, [3, 25])
+    logits.begin(
+        trained_run.logits("test"),
+        logits.Images(np.repeat(np.arange(3), 20), np.arange(60), tiny.info.classes, {"data": "shapes"}),
+    )
+    for epoch in (1, 2):
+        logits.keep(trained_run.logits("test"), epoch, np.random.default_rng(epoch).normal(size=(60, 3)))
+    folder, _ = job.views_task(trained_run, "best", tiny.info)
+    said = np.random.default_rng(0).normal(size=(len(VIEWS), 60, 3)).astype(np.float16)
+    Views(np.repeat(np.arange(3), 20), said, tiny.info.classes, {}).save(folder.path / "views.npz")
+    app = dashboard(
+        "pages/evaluate.py", run=trained_run.id, view=view, selection=selected([3, 4, 5, 30, 31, 50], "test")
+    )
+    assert not app.exception
+    story = "".join(element.proto.json for element in app.get("bidi_component"))
+    assert re.search(r"\b6 (of 6 |selected |test )?", texts(app) + story)
+    assert "selected" in texts(app).split("selected: by hand")[-1] + story or view == "Flips and shifts"
+
+
+def test_an_evaluation_of_none_of_the_selected_images_says_so(
+    dashboard: Callable[..., Any], selected: Callable[..., str], trained_run: Any, tiny: Tiny
+) -> None:
+    answered(trained_run, tiny, [3])
+    app = dashboard("pages/evaluate.py", run=trained_run.id, selection=selected([], "test"))
+    assert "None of the selected images" in texts(app)
+    app = dashboard("pages/evaluate.py", run=trained_run.id, selection=selected([3, 4], "train"))
+    assert app.metric[0].value == "98.3%", "training images are none of the test images"
+
+
+def test_the_augment_page_takes_its_images_from_the_selection(
+    dashboard: Callable[..., Any], selected: Callable[..., str]
+) -> None:
+    app = dashboard("pages/augment.py", selection=selected([63, 70, 150]))
+    assert app.number_input(key="image").value == 63
+    for _ in range(5):
+        press(app, "Another")
+        assert app.number_input(key="image").value in (63, 70, 150)
+    app.selectbox(key="class").set_value(0).run()
+    assert "The selection has no image of circle" in texts(app)
+    app.toggle(key="follow").set_value(False).run()
+    assert app.number_input(key="image").value < 60, "circles are the first 60 images"

@@ -13,7 +13,7 @@ from cifar_core.config import FIELD_TYPES, FIELDS, SCALED, TrainConfig, label
 from cifar_core.datasets import DataInfo, DataSet
 from cifar_core.runs import Run, RunError, find_run, list_runs
 from pages import ui
-from pages.ui import batches, charts, images, settings
+from pages.ui import batches, charts, images, selecting, settings
 
 DRAWS, IMAGES, STRIP = "One image, many draws", "Many images, one draw each", "From weak to strong"
 VIEWS = (DRAWS, IMAGES, STRIP)
@@ -96,6 +96,7 @@ def choose_images(info: DataInfo, data: DataSet, view: str) -> Subject | None:
     """An image by its index, or with others after it; None where the split has none of the class."""
     split = images.choose_split("Only training images are augmented in a training; here test images may be, too.")
     labels: NDArray[np.int64] = getattr(data, split).labels
+    selected = selecting.images_of(info, split)
     wanted = st.selectbox(
         "Class",
         [ANY_CLASS, *range(len(info.classes))],
@@ -103,11 +104,13 @@ def choose_images(info: DataInfo, data: DataSet, view: str) -> Subject | None:
         key="class",
         bind="query-params",
         on_change=_first_of_class,
-        args=(labels,),
+        args=(labels, selected),
     )
-    pool = np.arange(len(labels)) if wanted == ANY_CLASS else np.flatnonzero(labels == wanted)
+    pool = _members(labels, wanted, selected)
     if not len(pool):
-        st.info(f"The {images.SPLITS[split]} split has no image of {ui.plain(info.classes[wanted])}.")
+        which = f"The {images.SPLITS[split]} split" if selected is None else "The selection"
+        of = "" if wanted == ANY_CLASS else f" of {ui.plain(info.classes[wanted])}"
+        st.info(f"{which} has no image{of}.")
         return None
     # A link, or another split, can ask for an index at which there is an image of another class.
     asked = str(st.session_state.get("image", st.query_params.get("image", 0)))
@@ -126,7 +129,7 @@ def choose_images(info: DataInfo, data: DataSet, view: str) -> Subject | None:
             help="As below the images on the Data page.",
             width=125,
         )
-        st.button("Another", icon=":material/casino:", on_click=_another, args=(labels,))
+        st.button("Another", icon=":material/casino:", on_click=_another, args=(labels, selected))
     count = 1
     if view == IMAGES:
         count = st.slider("Images", 4, MOST_IMAGES, 24, step=4, key="many", bind="query-params")
@@ -135,9 +138,15 @@ def choose_images(info: DataInfo, data: DataSet, view: str) -> Subject | None:
     return Subject(split, tuple(chosen.tolist()), tuple(info.classes[k] for k in labels[chosen]))
 
 
-def _first_of_class(labels: NDArray[np.int64]) -> None:
+def _members(labels: NDArray[np.int64], wanted: int, selected: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """The images of a class, of all or of those selected."""
+    members = np.arange(len(labels)) if wanted == ANY_CLASS else np.flatnonzero(labels == wanted)
+    return members if selected is None else np.intersect1d(members, selected)
+
+
+def _first_of_class(labels: NDArray[np.int64], selected: NDArray[np.int64] | None) -> None:
     wanted = st.session_state["class"]
-    members = np.flatnonzero(labels == wanted)
+    members = _members(labels, wanted, selected)
     if wanted != ANY_CLASS and len(members):
         st.session_state["image"] = int(members[0])
 
@@ -147,9 +156,8 @@ def _class_of_image(labels: NDArray[np.int64]) -> None:
         st.session_state["class"] = ANY_CLASS
 
 
-def _another(labels: NDArray[np.int64]) -> None:
-    wanted = st.session_state["class"]
-    members = np.arange(len(labels)) if wanted == ANY_CLASS else np.flatnonzero(labels == wanted)
+def _another(labels: NDArray[np.int64], selected: NDArray[np.int64] | None) -> None:
+    members = _members(labels, st.session_state["class"], selected)
     others = members[members != st.session_state["image"]]
     if len(others):
         st.session_state["image"] = int(np.random.default_rng().choice(others))

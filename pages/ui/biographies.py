@@ -9,14 +9,13 @@ import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
-from cifar_core import logits
 from cifar_core.biography import NEVER
 from cifar_core.datasets import DataInfo
 from cifar_core.logits import Logits, softmax
 from cifar_core.runs import Run
 from pages import ui
-from pages.ui import charts, loaders, looked, reference
-from pages.ui.looked import Pictures
+from pages.ui import charts, looked, reference
+from pages.ui.looked import Chosen, Pictures
 
 SHOWN = 24
 
@@ -30,19 +29,18 @@ GROUPS = {
 }
 
 
-def show(run: Run, info: DataInfo | None, split: str, there: Logits) -> None:
+def show(run: Run, info: DataInfo | None, split: str, there: Logits, pictures: Pictures, chosen: Chosen | None) -> None:
     """The scatter, the images chosen in it or by a group, and one of them epoch by epoch."""
     if len(there.epochs) < 2:
         st.info("A biography needs at least two epochs; only one is kept.")
         return
-    pictures = looked.pictures_of(run, info, split)
-    folder = run.logits(split)
-    told = loaders.image_biographies(folder, logits.version(folder))
+    told = looked.kept_biographies(run, split, chosen)
     _overview(told, there)
-    _scatter(run, info, there, pictures, told)
+    _scatter(run, info, there, pictures, told, chosen.digest if chosen else "")
     st.caption(
         ui.plain(
-            f"Run {run.id}; {looked.data_name(there)}, {split} split, {len(told):,} images, "
+            f"Run {run.id}; {looked.data_name(there)}, {split} split, {len(told):,} "
+            f"{'selected ' if chosen else ''}images, "
             f"{len(there.epochs)} epochs from {there.epochs[0]} to {there.epochs[-1]}. Forgetting events as in "
             "Toneva et al. (2019), confidence and variability as in Swayamdipta et al. (2020), here of images that "
             "were not trained on. Between epochs that are not kept, what was forgotten and learned again is not seen."
@@ -70,8 +68,10 @@ def _overview(told: pd.DataFrame, there: Logits) -> None:
 
 
 @st.fragment
-def _scatter(run: Run, info: DataInfo | None, there: Logits, pictures: Pictures, told: pd.DataFrame) -> None:
-    key = f"biographies-{run.id}-{there.images.facts.get('split')}"
+def _scatter(
+    run: Run, info: DataInfo | None, there: Logits, pictures: Pictures, told: pd.DataFrame, digest: str
+) -> None:
+    key = f"biographies-{run.id}-{there.images.facts.get('split')}{digest}"
     plot, beside = st.columns([3, 2], gap="large")
     with plot:
         event = st.plotly_chart(

@@ -78,7 +78,7 @@ def others(subject: Looked) -> dict[str, Callable[[], Evaluation]]:
             there = looked.kept(other, split)
         except LogitsError:
             continue
-        if not np.array_equal(there.images.labels, subject.evaluation.labels):
+        if not np.array_equal(_those(subject, there.images.labels), subject.evaluation.labels):
             continue
         best = there.nearest(other.best.epoch) if other.best else int(there.epochs[-1])
         for epoch in [best] if other.id != run.id else there.epochs.tolist():
@@ -104,7 +104,16 @@ def compared(subject: Looked) -> Evaluation | None:
     if chosen is None:
         return None
     other = there[chosen]()
+    if subject.chosen and subject.chosen.places[-1] < len(other):
+        other = other.some(subject.chosen.places)
     return other if other.classes == subject.evaluation.classes and len(other) == len(subject.evaluation) else None
+
+
+def _those(subject: Looked, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The labels of the images that are looked at, of those of all."""
+    if subject.chosen is None or subject.chosen.places[-1] >= len(labels):
+        return labels
+    return labels[subject.chosen.places]
 
 
 def show(subject: Looked) -> None:

@@ -13,16 +13,16 @@ from cifar_core.runs import Run
 from cifar_core.timeline import Timeline
 from pages import ui
 from pages.ui import confusion, looked, time_machine
-from pages.ui.looked import Looked, Pictures
+from pages.ui.looked import Chosen, Looked, Pictures
 
 CELL_PICTURES = 24
 
 
-def show(run: Run, info: DataInfo | None, split: str, there: Logits) -> None:
+def show(run: Run, info: DataInfo | None, split: str, there: Logits, pictures: Pictures, chosen: Chosen | None) -> None:
     """The slider with all that it moves, and what of it takes how much room."""
-    pictures = looked.pictures_of(run, info, split)
-    figures = looked.kept_figures(run, split)
-    _machine(run, info, split, there, pictures, _story(run, split, there, figures, pictures))
+    figures = looked.kept_figures(run, split, chosen)
+    story = _story(run, split, there, figures, pictures, chosen.digest if chosen else "")
+    _machine(run, info, split, there, pictures, story)
     folder = run.logits(split)
     taken = sum(path.stat().st_size for path in folder.glob("*.npz"))
     done = run.epochs[-1].epoch if run.epochs else int(there.epochs[-1])
@@ -36,10 +36,10 @@ def show(run: Run, info: DataInfo | None, split: str, there: Logits) -> None:
     )
 
 
-def _story(run: Run, split: str, there: Logits, figures: Timeline, pictures: Pictures) -> str:
+def _story(run: Run, split: str, there: Logits, figures: Timeline, pictures: Pictures, digest: str) -> str:
     folder = run.logits(split)
-    scope = f"{len(there.images.labels):,} {pictures.noun}s of {looked.data_name(there)}"
-    identity = f"{run.id} {split}" + (" without pictures" if pictures.images is None else "")
+    scope = f"{len(there.images.labels):,} {'selected ' if digest else ''}{pictures.noun}s of {looked.data_name(there)}"
+    identity = f"{run.id} {split} {digest}" + (" without pictures" if pictures.images is None else "")
     return _told(identity, logits.version(folder), scope, there, figures, pictures)
 
 

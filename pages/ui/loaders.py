@@ -289,29 +289,40 @@ def evaluation(path: Path, version: int) -> Evaluation:
     return Evaluation.load(path)
 
 
-@st.cache_resource(max_entries=3, show_spinner="Reading what was said of every epoch")
-def logits(folder: Path, version: tuple[tuple[int, int], ...]) -> Logits:
-    """All logits kept in a folder; shared and read-only.
+@st.cache_resource(max_entries=4, show_spinner="Reading what was said of every epoch")
+def logits(
+    folder: Path, version: tuple[tuple[int, int], ...], digest: str = "", _places: NDArray[np.int64] | None = None
+) -> Logits:
+    """All logits kept in a folder, or those of some of the images; shared and read-only.
 
     Args:
         version: Of `cifar_core.logits.version`.
+        digest: Stands for the places of the images.
 
     Raises:
         LogitsError: There are none.
     """
-    return kept_logits.read(folder)
+    return kept_logits.read(folder) if _places is None else logits(folder, version).some(_places)
 
 
 @st.cache_resource(max_entries=3, show_spinner="Counting every epoch")
-def epoch_figures(folder: Path, version: tuple[tuple[int, int], ...], worst: int) -> Timeline:
-    """The figures of all kept epochs at once."""
-    return timeline(logits(folder, version), worst)
+def epoch_figures(
+    folder: Path,
+    version: tuple[tuple[int, int], ...],
+    worst: int,
+    digest: str = "",
+    _places: NDArray[np.int64] | None = None,
+) -> Timeline:
+    """The figures of all kept epochs at once; images as for `logits`."""
+    return timeline(logits(folder, version, digest, _places), worst)
 
 
 @st.cache_resource(max_entries=3, show_spinner="Following every image")
-def image_biographies(folder: Path, version: tuple[tuple[int, int], ...]) -> pd.DataFrame:
-    """What became of each image; shared, so nobody may change it."""
-    return biographies(logits(folder, version))
+def image_biographies(
+    folder: Path, version: tuple[tuple[int, int], ...], digest: str = "", _places: NDArray[np.int64] | None = None
+) -> pd.DataFrame:
+    """What became of each image, these as for `logits`; shared, so nobody may change it."""
+    return biographies(logits(folder, version, digest, _places))
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
@@ -42,6 +43,19 @@ class Pictures:
     noun: str
     split: str
 
+    def some(self, places: NDArray[np.int64]) -> Pictures:
+        """Some of them."""
+        images = None if self.images is None else self.images[places]
+        return Pictures(images, self.numbers[places], self.noun, self.split)
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """Images that the page is restricted to: their places among the answers, and what stands for these in caches."""
+
+    places: NDArray[np.int64]
+    digest: str
+
 
 @dataclass(frozen=True, eq=False)
 class Looked:
@@ -50,6 +64,7 @@ class Looked:
     Args:
         info: Of the data set, where it is here.
         checkpoint: The weights, where there are some that have answered so.
+        chosen: Which of all answers these are, where the page is restricted to some.
     """
 
     run: Run
@@ -57,13 +72,14 @@ class Looked:
     evaluation: Evaluation
     pictures: Pictures
     checkpoint: str | None
+    chosen: Chosen | None = None
 
     @property
     def file(self) -> str:
         """How files made of it begin."""
         facts = self.evaluation.facts
         weights = facts.get("checkpoint") or f"epoch-{facts['epoch']:g}"
-        return f"{facts['run']}-{weights}-{facts['split']}"
+        return f"{facts['run']}-{weights}-{facts['split']}{'-selected' if self.chosen else ''}"
 
     def about(self) -> str:
         """Run, weights, epoch, data, split and images, in words."""
@@ -110,14 +126,34 @@ def pictures_of(run: Run, info: DataInfo | None, split: str) -> Pictures:
     return Pictures(images, numbers, f"{split} image", "test" if split == "test" else "train")
 
 
-def kept(run: Run, split: str) -> Logits:
-    """All logits that the run keeps of a split.
+def selected(info: DataInfo | None, pictures: Pictures) -> Chosen | None:
+    """Which of the images are selected, where the page is restricted to these."""
+    if info is None or not reference.exact(info):
+        return None
+    place = ui.place()
+    whole = loaders.data_set(info.id, info.fingerprint, place.cache).info
+    selection = selecting.current(whole)
+    indices = selecting.images_of(whole, pictures.split)
+    if selection is None or indices is None:
+        return None
+    numbers = pictures.numbers
+    if pictures.split == "test":
+        numbers = loaders.places(info.id, info.fingerprint, place.cache, "test", info.classes, numbers)
+    return Chosen(np.flatnonzero(np.isin(numbers, indices)), selection.digest)
+
+
+def kept(run: Run, split: str, chosen: Chosen | None = None) -> Logits:
+    """All logits that the run keeps of a split, or of some images of it.
 
     Raises:
         LogitsError: There are none.
     """
     folder = run.logits(split)
-    return loaders.logits(folder, logits.version(folder))
+    return loaders.logits(folder, logits.version(folder), *_of(chosen))
+
+
+def _of(chosen: Chosen | None) -> tuple[str, NDArray[np.int64] | None]:
+    return (chosen.digest, chosen.places) if chosen else ("", None)
 
 
 def data_name(there: Logits) -> str:
@@ -125,10 +161,16 @@ def data_name(there: Logits) -> str:
     return str(there.images.facts.get("data", "a data set without a name"))
 
 
-def kept_figures(run: Run, split: str) -> Timeline:
-    """The figures of all epochs kept of a split."""
+def kept_figures(run: Run, split: str, chosen: Chosen | None = None) -> Timeline:
+    """The figures of all epochs kept of a split, or of some images of it."""
     folder = run.logits(split)
-    return loaders.epoch_figures(folder, logits.version(folder), MISTAKES)
+    return loaders.epoch_figures(folder, logits.version(folder), MISTAKES, *_of(chosen))
+
+
+def kept_biographies(run: Run, split: str, chosen: Chosen | None = None) -> pd.DataFrame:
+    """What became of each image of a split, or of some of them."""
+    folder = run.logits(split)
+    return loaders.image_biographies(folder, logits.version(folder), *_of(chosen))
 
 
 def made_ready(run: Run, split: str, info: DataInfo | None, more: str) -> Logits | None:
@@ -233,10 +275,11 @@ def gallery(looked: Looked, places: NDArray[np.int64], captions: Sequence[str], 
     if pictures.split != "test":
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
+        place_of = dict(zip(pictures.numbers[places].tolist(), places.tolist(), strict=True))
         image = st.selectbox(
             "Look closer at",
-            pictures.numbers[places].tolist(),
-            format_func=lambda i: f"#{i}: {arrow(evaluation, i)}",
+            list(place_of),
+            format_func=lambda i: f"#{i}: {arrow(evaluation, place_of[i])}",
             key=f"closer-{key}",
             width=300,
         )

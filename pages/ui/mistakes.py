@@ -100,6 +100,8 @@ def flips_and_shifts(subject: Looked) -> None:
             path.unlink(missing_ok=True)
             st.rerun()
         return
+    if subject.chosen:
+        views = views.some(subject.chosen.places)
     _table(subject, views)
     _changed(subject, views)
 

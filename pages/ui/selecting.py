@@ -45,7 +45,7 @@ def current(info: DataInfo) -> Selection | None:
 def images_of(info: DataInfo, split: str) -> NDArray[np.int64] | None:
     """The selected images of a split that panels are restricted to, or None where they show all."""
     selected = current(info)
-    return selected.indices if selected and selected.split == split and follows() else None
+    return selected.indices if selected is not None and selected.split == split and follows() else None
 
 
 def follows() -> bool:
