@@ -19,7 +19,20 @@ from typing import TYPE_CHECKING, Any
 
 from cifar_core import job, queues, series
 from cifar_core.config import FIELD_TYPES, FIELDS, RECIPES, TrainConfig
-from cifar_core.events import Changed, End, Epoch, Event, Notice, Progress, Start, TaskProgress, Waiting, duration, size
+from cifar_core.events import (
+    Changed,
+    End,
+    Epoch,
+    Event,
+    Notice,
+    Progress,
+    Start,
+    TaskProgress,
+    Waiting,
+    done_of,
+    duration,
+    size,
+)
 from cifar_core.runs import REFERENCE, Held, Run, RunError, WorkFolder, find_run, list_runs
 
 if TYPE_CHECKING:
@@ -239,7 +252,7 @@ def _show_progress(steps: Iterator[Any], quiet: bool) -> None:
     live = sys.stderr.isatty() and not quiet
     for step in steps:
         if live and (time.monotonic() - shown > 0.2 or step.done >= step.total):
-            print(f"\r{step.what}: {step.done:,} of {step.total:,}\x1b[K", end="", file=sys.stderr)
+            print(f"\r{step.what}: {done_of(step.done, step.total, step.unit)}\x1b[K", end="", file=sys.stderr)
             shown = time.monotonic()
     if live and shown:
         print("\r\x1b[K", end="", file=sys.stderr)
@@ -486,7 +499,9 @@ def _say(event: Event, epochs: int) -> None:
             if isinstance(event, Progress):
                 print(f"\r{event.phase}, epoch {event.epoch:.2f} of {epochs}\x1b[K\r", end="", file=sys.stderr)
             else:
-                print(f"\r{event.what}: {event.done:,} of {event.total:,}\x1b[K\r", end="", file=sys.stderr)
+                print(
+                    f"\r{event.what}: {done_of(event.done, event.total, event.unit)}\x1b[K\r", end="", file=sys.stderr
+                )
         case Changed() if event.reason:
             _tell(event.reason)
         case Notice():

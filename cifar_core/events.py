@@ -181,13 +181,14 @@ class End(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class TaskProgress(Event):
-    """How far a piece of background work is."""
+    """How far a piece of background work is; `unit` is "bytes", or empty where `what` says what is counted."""
 
     kind: ClassVar[str] = "task"
     done: int
     total: int
     what: str
     seconds_left: float | None
+    unit: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,6 +247,11 @@ def size(count: int) -> str:
             break
         number, unit = number / 1000, larger
     return f"{number:.0f} {unit}" if unit == "B" or number >= 100 else f"{number:.2g} {unit}"
+
+
+def done_of(done: int, total: int, unit: str = "") -> str:
+    """How much of something is done: 1,200 of 5,000, or of bytes 43 of 170 MB."""
+    return f"{done / 1e6:.0f} of {total / 1e6:.0f} MB" if unit == "bytes" else f"{done:,} of {total:,}"
 
 
 def _finite(value: Any) -> Any:

@@ -1719,7 +1719,7 @@ def _data(folder: WorkFolder, cache: Path, source: str | None, downloads: str) -
     from cifar_core.sources import download
 
     if source is None:
-        yield from _timed((p.done, p.total, p.what) for p in download(Path(downloads)))
+        yield from _timed(((p.done, p.total, p.what) for p in download(Path(downloads))), unit="bytes")
         source = str(Path(downloads) / "cifar-10-python.tar.gz")
     yield from _timed((p.done, p.total, p.what) for p in prepare(source, cache))
 
@@ -1745,11 +1745,12 @@ def _keep_device(folder: WorkFolder, compute: Compute) -> None:
     write_whole(folder.path / "device.json", json.dumps(answer).encode())
 
 
-def _timed(steps: Iterator[tuple[int, int, str]], parts: bool = True) -> Iterator[TaskProgress]:
+def _timed(steps: Iterator[tuple[int, int, str]], parts: bool = True, unit: str = "") -> Iterator[TaskProgress]:
     """Add an estimate of the time left, from the pace of the part under way.
 
     Args:
         parts: Whether each thing that is done counts for itself; else all of them together.
+        unit: What is counted, as in `TaskProgress`.
     """
     what_now, began, first = "", time.monotonic(), 0
     for done, total, what in steps:
@@ -1757,7 +1758,8 @@ def _timed(steps: Iterator[tuple[int, int, str]], parts: bool = True) -> Iterato
         if what != what_now and (parts or not what_now):
             what_now, began, first = what, now, done
         pace = (now - began) / (done - first) if done > first else None
-        yield TaskProgress(done=done, total=total, what=what, seconds_left=pace and pace * (total - done))
+        left = pace and pace * (total - done)
+        yield TaskProgress(done=done, total=total, what=what, seconds_left=left, unit=unit)
 
 
 def stop_on_signals(folder: WorkFolder) -> None:

@@ -77,11 +77,12 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a long task has come, in images or bytes."""
+    """How far a long task has come; `unit` is "bytes", or empty where images are counted."""
 
     done: int
     total: int
     what: str
+    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -785,7 +786,7 @@ def _fetch(url: str, file: IO[bytes], what: str) -> Iterator[Progress]:
                 while chunk := response.read1(1 << 18):
                     file.write(chunk)
                     done += len(chunk)
-                    yield Progress(done, max(done, total or ARCHIVE_BYTES), what)
+                    yield Progress(done, max(done, total or ARCHIVE_BYTES), what, "bytes")
         except urllib.error.HTTPError as error:
             if error.code == 416 and begin:
                 # Nothing lies beyond what is there: it is whole or wrong, which the checksum tells.
@@ -802,7 +803,9 @@ def _fetch(url: str, file: IO[bytes], what: str) -> Iterator[Progress]:
         if done <= most:
             raise ConnectionResetError(errno.ECONNRESET, f"the connection broke after {done:,} bytes")
         most = done
-        yield Progress(done, max(done, total or ARCHIVE_BYTES), f"The connection was lost; {what.lower()} goes on")
+        yield Progress(
+            done, max(done, total or ARCHIVE_BYTES), f"The connection was lost; {what.lower()} goes on", "bytes"
+        )
 
 
 def downloaded(folder: Path) -> int:

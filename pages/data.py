@@ -9,10 +9,11 @@ from pages.ui import browsing, images, loaders, selecting, sources, suspicion, t
 
 ui.page("Data")
 tour.show("Data")
-sources.see_to_reading()
+under_way = sources.see_to_reading()
 
 if not cached(ui.place().cache):
-    ui.no_data()
+    if not under_way:
+        ui.no_data(reads=False)
     st.subheader("Open a data set", anchor=False)
     sources.offer()
     st.stop()

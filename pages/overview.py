@@ -10,7 +10,7 @@ from cifar_core.events import size
 from cifar_core.runs import Run, RunError, in_families, list_runs, own_runs, read_json
 from cifar_core.runs import reference as built_in
 from pages import ui
-from pages.ui import charts, keeping, loaders, reference, tour
+from pages.ui import charts, keeping, loaders, reference, sources, tour
 
 FEW = 8
 """So many runs are found without looking for them."""
@@ -179,6 +179,7 @@ def offer_undo(runs: list[Run]) -> None:
             st.button("Undo", icon=":material/undo:", on_click=describe, args=(gone,), kwargs={"archived": False})
 
 
+under_way = sources.see_to_reading()
 tour.offer(infos)
 what_next(infos, runs)
 data, device = st.columns(2, gap="large")
@@ -192,10 +193,10 @@ with data:
                 f"from {ui.plain(info.source)}"
             )
             ui.link("Data", "Look at it", data=info.id)
-    if infos and all(info.kind == "drawn" for info in infos):
-        ui.link("Data", "Get the real CIFAR-10")
-    if not infos:
-        ui.no_data()
+    if not infos and not under_way:
+        ui.no_data(reads=False)
+    if all(info.kind == "drawn" for info in infos):
+        sources.fetch("overview")
 with device:
     st.subheader("Device", anchor=False)
     folder, task = job.device_task(place.downloads)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cifar_core import job
-from cifar_core.runs import STATES, Run
+from cifar_core.events import Boot, End, TaskProgress
+from cifar_core.runs import STATES, Run, WorkFolder
 from pages.ui import charts
 from tests.conftest import Tiny
 
@@ -44,6 +46,74 @@ def test_without_data_and_runs_it_leads_to_the_data(dashboard: Open, cache: Path
     assert "No images here yet" in everything(app)
     assert "cartoon10 (drawn by code, not CIFAR-10) is being made" in everything(app).replace("\\", "")
     assert "The first run of yours will appear here" in everything(app)
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
+    """Folders of the work that was begun and is under way from then on, without a worker."""
+    folders = []
+
+    def launch(folder: WorkFolder, cache: Path) -> None:
+        holder.enter_context(folder.held())
+        folders.append(folder.path)
+
+    with ExitStack() as holder:
+        monkeypatch.setattr(job, "launch", launch)
+        yield folders
+
+
+def test_cifar_10_is_fetched_by_one_click_with_progress_in_megabytes_and_a_way_to_stop(
+    dashboard: Open, cache: Path, begun: list[Path]
+) -> None:
+    shutil.rmtree(cache)
+    app = dashboard(PAGE)
+    next(button for button in app.button if button.label == "Download CIFAR-10 (170 MB)").click().run()
+    folder, _ = job.data_task(cache.parent, None)
+    assert folder.path in begun
+    at = {"done": 43_000_000, "total": 170_498_071, "unit": "bytes"}
+    folder.append(TaskProgress(**at, what="Downloading", seconds_left=75.0))
+    app.run()
+    assert "Downloading: 43 of 170 MB, 1 min 15 s left" in [bar.proto.text for bar in app.get("progress")]
+    assert "Stop" in [button.label for button in app.button]
+
+
+@pytest.mark.parametrize("page", [PAGE, "pages/data.py", "pages/augment.py"])
+def test_what_the_command_line_names_is_read_and_nothing_is_drawn(
+    page: str,
+    dashboard: Open,
+    cache: Path,
+    runs_root: Path,
+    tiny_source: Path,
+    begun: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shutil.rmtree(cache)
+    words = ["dashboard.py", "--runs", str(runs_root), "--cache", str(cache), "--data", str(tiny_source)]
+    monkeypatch.setattr("sys.argv", words)
+    assert not dashboard(page).exception
+    assert begun == [job.data_task(cache.parent, str(tiny_source))[0].path]
+
+
+@pytest.mark.parametrize("page", [PAGE, "pages/data.py", "pages/augment.py"])
+def test_where_what_the_command_line_names_is_missing_pictures_are_drawn_all_the_same(
+    page: str,
+    dashboard: Open,
+    cache: Path,
+    runs_root: Path,
+    tmp_path: Path,
+    begun: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shutil.rmtree(cache)
+    wrong = str(tmp_path / "none")
+    folder, task = job.data_task(cache.parent, wrong)
+    (folder.path / "task.json").write_text(json.dumps(task))
+    folder.append(Boot(pid=1, host="elsewhere"))
+    folder.append(End(outcome="failed", message="There is no such folder."))
+    monkeypatch.setattr("sys.argv", ["dashboard.py", "--runs", str(runs_root), "--cache", str(cache), "--data", wrong])
+    app = dashboard(page)
+    assert [error.value.replace("\\", "") for error in app.error] == ["There is no such folder."]
+    assert begun == [job.data_task(cache.parent, "cartoon10")[0].path]
 
 
 def test_with_data_and_no_runs_it_leads_to_a_first_training(dashboard: Open, tiny: Tiny) -> None:

@@ -271,7 +271,7 @@ def test_without_images_evaluate_shows_all_figures_and_says_what_is_missing(
     assert "all 60 images of 3 classes" in said
     assert len(app.get("vega_lite_chart")) >= 1
     assert "The pictures are not here" in said
-    assert [button.label for button in app.button].count("Fetch CIFAR-10 (170 MB)") == 1
+    assert [button.label for button in app.button].count("Download CIFAR-10 (170 MB)") == 1
     assert not app.error
 
 

@@ -14,7 +14,7 @@ import streamlit as st
 
 from cifar_core import job
 from cifar_core.datasets import DataInfo, cached
-from cifar_core.events import Boot, TaskProgress, duration
+from cifar_core.events import Boot, TaskProgress, done_of, duration
 from cifar_core.runs import Run, RunError, WorkFolder, list_runs
 from cifar_core.sources import DRAWN, DRAWN_NAME, absolute
 from cifar_core.subsets import info_of_classes
@@ -159,8 +159,32 @@ def choose_data() -> DataInfo | None:
     return chosen
 
 
-def no_data() -> None:
-    """The empty state of a page that needs images: some are drawn, to have a beginning before any data set is there."""
+@st.cache_resource(show_spinner=False)
+def unwanted() -> set[str]:
+    """What the command line names but somebody has removed since; it does not come back by itself."""
+    return set()
+
+
+def no_data(reads: bool = True) -> None:
+    """The empty state of a page that needs images: what the command line names is read.
+
+    Without it, or where it cannot be read, some are drawn, to have a beginning before any data set is there.
+
+    Args:
+        reads: False where the page sees to reading by itself, and nothing is under way.
+    """
+    named = place().data
+    if reads and named and named not in unwanted() and named != DRAWN:
+        with st.container(border=True):
+            st.markdown(f"**No images here yet.** Those of {plain(named)} are being read.")
+            try:
+                folder, task = job.data_task(place().downloads, named)
+            except OSError as error:
+                st.error(plain(f"{place().downloads} cannot be written: {error.strerror}."))
+                return
+            background(folder, task, done=False)
+        if folder.alive:
+            return
     with st.container(border=True):
         st.markdown(
             f"**No images here yet.** {plain(DRAWN_NAME)} is being made, ten classes to look at and to train on. Or "
@@ -330,7 +354,7 @@ def _task_progress(path: str) -> None:
         if isinstance(progress, TaskProgress):
             text = plain(progress.what)
             if progress.total > 1:
-                text += f": {progress.done:,} of {progress.total:,}"
+                text += f": {done_of(progress.done, progress.total, progress.unit)}"
             if progress.seconds_left is not None:
                 text += f", {duration(progress.seconds_left)} left"
             st.progress(min(progress.done / max(progress.total, 1), 1.0), text=text)

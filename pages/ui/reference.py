@@ -8,9 +8,9 @@ import streamlit as st
 
 from cifar_core import job
 from cifar_core.datasets import DataInfo, cached
-from cifar_core.runs import Run, RunError
+from cifar_core.runs import Run
 from pages import ui
-from pages.ui import loaders
+from pages.ui import loaders, sources
 
 PHOTO = "Your photo"
 """The picture that Explain asks for where it has none of its own."""
@@ -77,8 +77,7 @@ def pictures_missing(what: str, key: str) -> None:
         what: What would be here, in a sentence.
         key: Tells the places of a page apart.
     """
-    place = ui.place()
-    folder, task = job.data_task(place.downloads, None)
+    folder, _ = job.data_task(ui.place().downloads, None)
     with st.container(border=True):
         st.markdown(f":material/image_not_supported: **The pictures are not here.** {what}")
         if folder.alive:
@@ -87,13 +86,7 @@ def pictures_missing(what: str, key: str) -> None:
         if (end := folder.last_end) and end.outcome == "failed":
             st.error(ui.plain(end.message), icon=":material/error:")
         with st.container(horizontal=True, vertical_alignment="center"):
-            if st.button("Fetch CIFAR-10 (170 MB)", icon=":material/download:", key=f"fetch-{key}"):
-                try:
-                    job.start_task(folder, task, place.cache)
-                except (RunError, OSError) as error:
-                    st.error(ui.plain(str(error)))
-                else:
-                    st.rerun()
+            sources.fetch_button(key)
             ui.link("Data", "Open a copy that you have")
 
 

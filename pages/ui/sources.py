@@ -31,30 +31,48 @@ def offer() -> None:
         )
         asked = st.form_submit_button("Open", type="primary", icon=":material/folder_open:")
     st.caption(LAYOUTS)
-    there = downloaded(ui.place().downloads) / 1e6
-    fetch = st.button(
+    fetch("data")
+    if asked and path.strip():
+        _begin(_absolute(path))
+    elif asked:
+        st.warning("Type the path of a file or a folder first.", icon=":material/edit:")
+
+
+def fetch(key: str) -> None:
+    """A button that downloads CIFAR-10, and what to do where that cannot be; how far it is, `see_to_reading` shows.
+
+    Args:
+        key: Tells the places of a page apart.
+    """
+    fetch_button(key)
+    with st.expander("If the site cannot be reached", icon=":material/wifi_off:"):
+        firewall()
+
+
+def fetch_button(key: str) -> None:
+    """The button alone; while it is under way, a word about that."""
+    downloads = ui.place().downloads
+    if job.data_task(downloads, None)[0].alive:
+        st.caption("CIFAR-10 is being fetched; how far that is stands at the top of the page.")
+        return
+    there = downloaded(downloads) / 1e6
+    if st.button(
         f"Go on with the download of CIFAR-10 ({there:,.0f} of 170 MB are there)"
         if there
         else "Download CIFAR-10 (170 MB)",
         icon=":material/download:",
-        help=f"From the site of its authors into {ui.plain(str(ui.place().downloads))}; the checksum is verified. It "
-        "can be stopped, and goes on from there.",
-    )
-    with st.expander("If the site cannot be reached", icon=":material/wifi_off:"):
-        firewall()
-    if fetch:
+        key=f"fetch-{key}",
+        help=f"From the site of its authors into {ui.plain(str(downloads))}; the checksum is verified. It can be "
+        "stopped, and goes on from there.",
+    ):
         _begin(None)
-    elif asked and path.strip():
-        _begin(_absolute(path))
-    elif asked:
-        st.warning("Type the path of a file or a folder first.", icon=":material/edit:")
 
 
 def firewall() -> None:
     """What to do where a firewall or the lack of a network keeps CIFAR-10 away."""
     st.markdown(
         f"Behind a firewall, or without a network, any of these does. Bring it here on a disk or from a computer that "
-        "may, put it anywhere, and open its path above:\n"
+        "may, put it anywhere, and open its path on the Data page:\n"
         f"- the same file `{ARCHIVE}` from a mirror or a colleague ({ARCHIVE_BYTES:,} bytes); in "
         f"`{ui.place().downloads}` it is found by the download button too, which then checks it and fetches nothing,\n"
         "- the two Parquet files of Hugging Face, `train-00000-of-00001.parquet` and `test-00000-of-00001.parquet` "
@@ -65,11 +83,12 @@ def firewall() -> None:
     )
 
 
-def see_to_reading() -> None:
-    """Show what is being read, until it is there and chosen.
+def see_to_reading() -> bool:
+    """Show what is being read, until it is there and chosen; gives whether something is.
 
     What this visitor asked for is named in the URL, so that it is found again after a refresh.
     """
+    under_way = False
     place = ui.place()
     known = tuple(info.id for info in cached(place.cache))
     tasks = _tasks(place.downloads)
@@ -103,6 +122,7 @@ def see_to_reading() -> None:
                 continue
         if name == asked:
             _remember(name)
+        under_way |= folder.alive or not folder.events()
         with st.container(border=True):
             begun = folder.alive or folder.last_end is None
             what = ui.plain(source) if task["source"] else "CIFAR-10"
@@ -113,6 +133,7 @@ def see_to_reading() -> None:
             if name == asked and not own and not folder.alive and st.button("Dismiss", type="tertiary"):
                 _drop()
                 st.rerun()
+    return under_way
 
 
 def let_go(info: DataInfo) -> None:
@@ -132,23 +153,17 @@ def let_go(info: DataInfo) -> None:
                 st.error(ui.plain(str(error)))
                 return
             if own and own.id == info.id:
-                _unwanted().add(str(place.data))
+                ui.unwanted().add(str(place.data))
             # Else the files' disk space stays taken for as long as they are mapped.
             loaders.data_set.clear()
             st.query_params.pop("data", None)
             st.rerun()
 
 
-@st.cache_resource(show_spinner=False)
-def _unwanted() -> set[str]:
-    """What the command line names but somebody has removed since; it does not come back by itself."""
-    return set()
-
-
 def _of_command_line(known: tuple[str, ...]) -> tuple[WorkFolder, dict[str, Any]] | None:
     """The task for the path of the command line, while there is something to do."""
     place = ui.place()
-    if not place.data or place.data in _unwanted() or loaders.prepared(place.data, place.cache, known):
+    if not place.data or place.data in ui.unwanted() or loaders.prepared(place.data, place.cache, known):
         return None
     try:
         return job.data_task(place.downloads, place.data)
@@ -178,7 +193,7 @@ def _begin(source: str | None) -> None:
     except OSError as error:
         st.error(ui.plain(f"{place.downloads} cannot be written: {error.strerror}."))
     else:
-        _unwanted().discard(str(source))
+        ui.unwanted().discard(str(source))
         _remember(folder.path.name)
         st.rerun()
 
