@@ -4,7 +4,7 @@ PYTHON ?= python3
 DATA ?=
 BIN := .venv/bin
 
-.PHONY: run test check format bench speed reference kills clean
+.PHONY: run test check format bench speed reference kills first-minute clean
 
 run: .venv/.run
 	$(BIN)/streamlit run dashboard.py $(if $(DISPLAY)$(WAYLAND_DISPLAY)$(filter Darwin,$(shell uname)),,--server.headless true) $(if $(DATA),-- --data "$(DATA)")
@@ -35,6 +35,10 @@ reference: .venv/.test
 
 kills: .venv/.test
 	$(BIN)/python -m benchmarks.kills $(if $(DATA),--data "$(DATA)")
+
+# From an empty folder to the first page, heat map and training; the figures go into the README.
+first-minute: .venv/.test
+	$(BIN)/python -m benchmarks.first_minute --write
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache

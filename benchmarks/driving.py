@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 import signal
 import socket
@@ -31,6 +32,14 @@ IDLE = "[data-testid=stApp][data-test-connection-state=CONNECTED][data-test-scri
 def chromium() -> str | None:
     """The system's Chromium or Chrome, if there is one."""
     return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def processor() -> str:
+    with open("/proc/cpuinfo") as file:  # noqa: PTH123
+        for line in file:
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
 
 
 @dataclass
