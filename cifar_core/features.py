@@ -36,6 +36,9 @@ WARM_ITERATIONS = 250
 SLICE = 25
 TRUSTED_SAMPLE = 2000
 INITIAL_DEVIATION = 1e-4
+CELL = 2
+"""Width of the cells of interpolated repulsion, in units of the map."""
+
 INTERPOLATED_FROM = 4000
 """Images from which interpolated repulsion is faster than the Barnes-Hut tree."""
 
@@ -195,7 +198,7 @@ def laid_out(
     if how.method == "UMAP":
         return _joined_layouts(values, how, near, begin)
     points = _padded(_principal_components(values, how.seed), how.dimensions)
-    placed = points.astype(np.float32) if begin is None else aligned(points, begin)
+    placed = points.astype(np.float32) if begin is None else aligned(points, begin, "own")
     return iter([Layout(1, 1, placed)])
 
 
@@ -299,18 +302,22 @@ def kept_neighbours(true: NDArray[Any], shown: NDArray[Any]) -> NDArray[np.uint8
     return (true[:, :, None] == shown[:, None, :]).any(axis=2).sum(axis=1).astype(np.uint8)
 
 
-def aligned(points: NDArray[Any], onto: NDArray[Any]) -> NDArray[np.float32]:
+def aligned(points: NDArray[Any], onto: NDArray[Any], size: str = "fitted") -> NDArray[np.float32]:
     """Move, turn, mirror and scale a map so that it comes closest to another one of the same images (Procrustes).
 
-    The least squares of Schönemann (1966), with a scale; who is near whom does not change.
+    The least squares of Schönemann (1966); who is near whom does not change.
 
     Args:
         points, onto: (N, d).
+        size: Of the result: "fitted" by least squares, which shrinks a map that has little in common with the other
+            one; "same" spread as the other one; or its "own".
     """
     middle, there = points.mean(axis=0, dtype=np.float64), onto.mean(axis=0, dtype=np.float64)
     ours, theirs = points - middle, onto - there
     left, sizes, right = np.linalg.svd(ours.T @ theirs)
-    scale = sizes.sum() / max(float((ours**2).sum()), 1e-300)
+    spread = max(float((ours**2).sum()), 1e-300)
+    scales = {"fitted": sizes.sum() / spread, "same": np.sqrt((theirs**2).sum() / spread), "own": 1.0}
+    scale = scales[size]
     return (scale * ours @ left @ right + there).astype(np.float32)
 
 
@@ -395,6 +402,8 @@ def _layouts(
         affinities,
         # Interpolation is for two dimensions alone.
         negative_gradient_method="fft" if count >= INTERPOLATED_FROM and dimensions == 2 else "bh",
+        # Cells twice as wide as usual: a third of the time, and maps that are no worse (benchmarks/maps.py).
+        ints_in_interval=CELL,
         random_state=seed,
         n_jobs=threads,
     )

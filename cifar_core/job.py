@@ -458,6 +458,15 @@ def map_task(
     return run.task(f"map-{identity}"), {**task, "how": dataclasses.asdict(how), "over": list(over)}
 
 
+def strongest_task(
+    run: Run, checkpoint: str, info: DataInfo, split: str, images: int
+) -> tuple[WorkFolder, dict[str, Any]]:
+    """Where it is kept which images excite each channel of each layer most (`strongest.npz`), and the task for it."""
+    task = {"task": "strongest", "run": str(run.path.resolve()), "checkpoint": checkpoint, "data": info.id}
+    folder = run.task(f"strongest-{_identity(run, checkpoint, info, split, images)}")
+    return folder, {**task, "split": split, "images": images}
+
+
 def corruption_task(run: Run, checkpoint: str, info: DataInfo, images: int) -> tuple[WorkFolder, dict[str, Any]]:
     """Where the predictions of corrupted test images are kept (`corruptions.npz`), and the task that makes them.
 
@@ -1072,6 +1081,7 @@ def execute_task(folder: WorkFolder, cache: Path) -> Iterator[Event]:
             "logits": _logits,
             "views": _views,
             "map": _map,
+            "strongest": _strongest,
             "corrupt": _corrupt,
             "attack": _attack,
             "sensitivity": _sensitivity,
@@ -1322,7 +1332,7 @@ def _map(
             yield TaskProgress(done=done, total=layout.total, what=f"{which}Arranging the map", seconds_left=left)
         if before is not None:
             # Only the drift of the whole; who moved is told by what is left.
-            points = features.aligned(points, before)
+            points = features.aligned(points, before, "own")
         yield TaskProgress(done=0, total=1, what=f"{which}Measuring how far the map can be trusted", seconds_left=None)
         true, there = near.first(min(features.TRUE_NEIGHBOURS, len(chosen) - 1)).indices, labels[chosen]
         around = features.on_map(points, true.shape[1])
@@ -1384,6 +1394,34 @@ def _embedded(
 
     yield from _timed(looking())
     return torch.cat(features).numpy(), torch.cat(logits).softmax(1).numpy(), full
+
+
+def _strongest(
+    folder: WorkFolder, cache: Path, run: str, checkpoint: str, data: str, split: str, images: int
+) -> Iterator[TaskProgress]:
+    import numpy as np
+
+    from cifar_core.activations import Strongest, strongest
+    from cifar_core.subsets import subset_indices
+
+    about = _subject(run, checkpoint, data, cache, split)
+    labels = np.asarray(about.images.labels)
+    chosen = np.sort(subset_indices(labels, min(images, len(labels)), seed=0))
+    found: dict[str, Strongest] = {}
+
+    def looking() -> Iterator[tuple[int, int, str]]:
+        nonlocal found
+        for done, now in strongest(about.network, about.images.images[chosen], labels[chosen]):
+            found = now
+            yield done, len(chosen), f"Looking at {split} images"
+
+    yield from _timed(looking())
+    _keep_arrays(
+        folder.path / "strongest.npz",
+        **{f"{layer}/{name}": value for layer, one in found.items() for name, value in vars(one).items()},
+        indices=chosen,
+        facts=json.dumps({**about.facts, "images": len(chosen)}),
+    )
 
 
 def _corrupt(

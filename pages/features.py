@@ -9,15 +9,19 @@ from cifar_core.features import FEWEST_IMAGES
 from cifar_core.runs import Run, RunError, list_runs
 from cifar_core.sources import DataError
 from pages import ui
-from pages.ui import mapping, reference, selecting, tour
+from pages.ui import activations, mapping, reference, selecting, tour
 
-VIEWS = ("Map", "Side by side", "Over the epochs")
+VIEWS = ("Map", "Side by side", "Over the epochs", "Activations", "First filters")
 
 
 def show(run: Run, checkpoint: str, info: DataInfo) -> None:
     """One of the views."""
     view = st.segmented_control("Show", VIEWS, default=VIEWS[0], key="view", bind="query-params", required=True)
-    if min(info.test_images, info.train_images) < FEWEST_IMAGES:
+    if view == "Activations":
+        activations.show(run, checkpoint, info)
+    elif view == "First filters":
+        activations.filters(run, checkpoint)
+    elif min(info.test_images, info.train_images) < FEWEST_IMAGES:
         st.info(f"A map needs at least {FEWEST_IMAGES} test images; {ui.plain(info.name)} has {info.test_images}.")
     elif view == "Side by side":
         mapping.side_by_side(run, checkpoint, info, list_runs(ui.place().runs))

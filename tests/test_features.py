@@ -375,6 +375,18 @@ def test_the_alignment_is_that_of_scipy():
     np.testing.assert_allclose((aligned(other, one) - one.mean(axis=0)) / np.linalg.norm(middle), laid, atol=1e-5)
 
 
+def test_an_aligned_map_has_the_size_that_is_asked_for():
+    chance = np.random.default_rng(0)
+    one, other = chance.normal(size=(40, 2)), 7 * chance.normal(size=(40, 2))
+
+    def spread(points: np.ndarray) -> float:
+        return float(np.linalg.norm(points - points.mean(axis=0)))
+
+    assert spread(aligned(one, other, "same")) == pytest.approx(spread(other), rel=1e-4)
+    assert spread(aligned(one, other, "own")) == pytest.approx(spread(one), rel=1e-4)
+    assert spread(aligned(one, other)) < spread(other)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -727,7 +727,7 @@ class Atlas {
       const { predictions, confidences } = pane.data
       if (!predictions) continue
       const answer = story.classes[predictions[hand]], right = predictions[hand] === story.labels[hand]
-      const title = this.panes.length > 1 ? `${story.panes[pane.place].title}: ` : ""
+      const title = this.panes.length > 1 ? ["Left: ", "Right: "][pane.place] : ""
       made("p", text, `${title}${right ? "✓" : "✗"} predicted ${answer}, ${percent(confidences[hand] / 255)}`)
       said.push(`predicted ${answer}`)
     }

@@ -38,6 +38,7 @@ from cifar_core.timeline import Timeline, timeline
 from pages.ui import charts
 
 if TYPE_CHECKING:
+    from cifar_core.activations import Filters
     from cifar_core.networks import Network
 
 SHOWN_SIDE = 640
@@ -449,6 +450,22 @@ def map_layers(path: Path, version: int) -> tuple[str, ...]:
         RunError: The weights cannot be used.
     """
     return network(path, version).model.layers
+
+
+@st.cache_resource(max_entries=16, show_spinner="Looking at the image")
+def activations(path: Path, version: int, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    """The feature maps (C, h, w) of each layer for one image (3, H, W); shared and read-only."""
+    from cifar_core.activations import layer_maps
+
+    return layer_maps(network(path, version), pixels)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def first_filters(path: Path, version: int) -> Filters | None:
+    """The filters that see the image itself, where there are some; shared and read-only."""
+    from cifar_core.activations import first_filters
+
+    return first_filters(network(path, version).model)
 
 
 @st.cache_resource(max_entries=3, show_spinner=False)

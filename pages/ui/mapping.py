@@ -69,7 +69,7 @@ class Made:
 def choose(run: Run, checkpoint: str, info: DataInfo) -> Mapping:
     """Which map, with plain advice."""
     available = reference.here(info)
-    with st.container(horizontal=True, gap="medium"):
+    with st.container(horizontal=True, gap="medium", key="map-settings"):
         split = _pick("Images", list(ui.SPLITS), "test", "map_split", lambda name: ui.SPLITS[name].capitalize(),
                       "Training images were learned by heart to some degree; test images tell more.")  # fmt: skip
         total = min(info.test_images if split == "test" else info.train_images, features.MOST_IMAGES)
@@ -82,7 +82,6 @@ def choose(run: Run, checkpoint: str, info: DataInfo) -> Mapping:
                            "Three can be turned and keep more neighbours; two are easier to read.")  # fmt: skip
         method = _pick("Method", METHODS, METHODS[0], "method", str, " ".join(
             f"{name}: {said}" for name, said in ADVICE.items()))  # fmt: skip
-    with st.container(horizontal=True, gap="medium"):
         layer = LAST_LAYER
         if available:
             path = run.checkpoints()[checkpoint]
@@ -92,7 +91,7 @@ def choose(run: Run, checkpoint: str, info: DataInfo) -> Mapping:
             perplexity = min(
                 float(
                     st.slider(
-                        "Perplexity", 5, 100, 30, step=5, key="perplexity", bind="query-params", width=260,
+                        "Perplexity", 5, 100, 30, step=5, key="perplexity", bind="query-params", width=220,
                         help="About how many neighbours each image attends to. Start with 30. Small values show fine "
                         "groups and may tear large ones apart; large values show the broad arrangement.",
                     )
@@ -102,14 +101,14 @@ def choose(run: Run, checkpoint: str, info: DataInfo) -> Mapping:
         elif method == "UMAP":
             neighbours = int(
                 st.slider(
-                    "Neighbours", 5, 100, 15, step=5, key="neighbours", bind="query-params", width=260,
+                    "Neighbours", 5, 100, 15, step=5, key="neighbours", bind="query-params", width=220,
                     help="With how many others each image is joined, itself counted. Start with 15. Few show fine "
                     "groups, many the broad arrangement.",
                 )
             )  # fmt: skip
             least = float(
                 st.slider(
-                    "Least distance", 0.0, 0.9, 0.1, step=0.1, key="min_distance", bind="query-params", width=260,
+                    "Least distance", 0.0, 0.9, 0.1, step=0.1, key="min_distance", bind="query-params", width=220,
                     help="How close joined images may come. Small values pack groups tightly, large ones spread them.",
                 )
             )  # fmt: skip
@@ -134,7 +133,7 @@ def choose_layer(layers: Sequence[str], key: str) -> str:
         format_func=lambda name: "Features before the output" if name == LAST_LAYER else f"Layer {name}",
         key=key,
         bind="query-params",
-        width=260,
+        width=220,
         help="Of a layer of feature maps each channel is averaged over all its places (global average pooling), so "
         "that an image has as many features as the layer has channels.",
     )
@@ -290,7 +289,7 @@ def _story(
         points = one.found.points
         if one is not first:
             # All frames alike, so that they stay as they lie to each other.
-            points = np.stack([features.aligned(frame, onto) for frame in points])
+            points = np.stack([features.aligned(frame, onto, "same") for frame in points])
         panes.append(atlas.Pane(title if len(maps) > 1 else "", _alt(one), _frames(one, points)))
     return atlas.told(
         identity,
@@ -608,9 +607,10 @@ def side_by_side(run: Run, checkpoint: str, info: DataInfo, runs: Sequence[Run])
     ]
     show([left, right], titles)
     st.caption(
-        f"The right map is moved, turned, mirrored and scaled to lie as near to the left one as it can (Procrustes); "
-        f"what is left of the difference is {rest:.0%} of the spread of the left map: 0% where both are the same, near "
-        "100% where they have nothing in common. Pointing, selecting and isolating work on both at once."
+        "The right map is moved, turned and mirrored to lie as near to the left one as it can, and drawn as large "
+        f"as it (Procrustes). The best fit leaves {rest:.0%} of the spread of the left map unexplained: 0% where "
+        "both are the same, near 100% where they have nothing in common. Pointing, selecting "
+        "and isolating work on both at once."
     )
 
 

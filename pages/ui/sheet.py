@@ -168,6 +168,39 @@ def show(
     splits, indices = tuple(split for split, _ in places), np.array([index for _, index in places], np.int64)
     picture = _picture(data_id, fingerprint, cache, splits, indices.tobytes())
     content = repr((data_id, fingerprint, places, captions, alts, side, most, wrong))
+    _mount(content, picture, captions, alts, key, label, side, most, wrong, on_pick, on_mark)
+
+
+def show_pictures(
+    pictures: NDArray[np.uint8],
+    captions: Sequence[str],
+    alts: Sequence[str],
+    key: str,
+    *,
+    label: str,
+    side: int = 64,
+    most: int = 640,
+    on_pick: Callable[[int], None] | None = None,
+) -> None:
+    """Show pictures (N, 3, H, W) that are of no data set; else as `show`."""
+    picture = base64.b64encode(charts.png(Image.fromarray(montage(pictures)))).decode()
+    content = hashlib.sha256(picture.encode()).hexdigest() + repr((captions, alts, side, most))
+    _mount(content, picture, captions, alts, key, label, side, most, None, on_pick, None)
+
+
+def _mount(
+    content: str,
+    picture: str,
+    captions: Sequence[str],
+    alts: Sequence[str],
+    key: str,
+    label: str,
+    side: int,
+    most: int,
+    wrong: Sequence[bool] | None,
+    on_pick: Callable[[int], None] | None,
+    on_mark: Callable[[list[int]], None] | None,
+) -> None:
     name = hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def told(what: str, listener: Callable[[Any], None] | None) -> Callable[[], None]:
@@ -184,10 +217,10 @@ def show(
         data={
             "name": name,
             "picture": picture,
-            "columns": min(COLUMNS, max(len(places), 1)),
+            "columns": min(COLUMNS, max(len(alts), 1)),
             "captions": list(captions),
             "alts": list(alts),
-            "wrong": list(wrong or [False] * len(places)),
+            "wrong": list(wrong or [False] * len(alts)),
             "side": side,
             "most": most,
             "label": label,
