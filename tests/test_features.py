@@ -11,7 +11,7 @@ import pytest
 from sklearn import manifold
 from sklearn.neighbors import NearestNeighbors
 
-from cifar_core import umap
+from cifar_core import features, umap
 from cifar_core.features import (
     INTERPOLATED_FROM,
     METHODS,
@@ -189,14 +189,15 @@ def test_impossible_arguments_are_named_before_the_first_layout(embeddings, sett
 def test_trustworthiness_is_that_of_scikit_learn_and_falls_to_a_half_by_chance():
     embeddings, _ = groups(400, 10, number=1)
     points = embeddings[:, :2]
-    assert trustworthiness(embeddings, points) == manifold.trustworthiness(
-        embeddings.astype(float), points.astype(float), n_neighbors=10
+    assert trustworthiness(embeddings, points) == pytest.approx(
+        manifold.trustworthiness(embeddings.astype(float), points.astype(float), n_neighbors=10), abs=1e-6
     )
     assert trustworthiness(points, points) == 1
     assert trustworthiness(embeddings, np.random.default_rng(5).normal(size=(400, 2))) == pytest.approx(0.5, abs=0.03)
 
 
-def test_trustworthiness_of_many_images_is_that_of_a_repeatable_sample():
+def test_trustworthiness_of_many_images_is_that_of_a_repeatable_sample(monkeypatch):
+    monkeypatch.setattr(features, "TRUSTED_SAMPLE", 2000)
     embeddings, _ = groups(3000, 10, number=1)
     points = embeddings[:, :2]
     estimate = trustworthiness(embeddings, points)

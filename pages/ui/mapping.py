@@ -436,7 +436,7 @@ def told(made: Made, title: str) -> None:
         with st.container(horizontal=True, gap="large"):
             st.metric("Trustworthiness", f"{found.trustworthiness[0]:.3f}", width="content",
                       help="How far neighbours on the map are neighbours among the features too (Venna and Kaski, "
-                      "2001): 1 where all are, about 0.5 by chance. Measured on at most 2,000 images.")  # fmt: skip
+                      "2001): 1 where all are, about 0.5 by chance. Measured on at most 10,000 images.")  # fmt: skip
             st.metric("Neighbours kept", f"{found.kept[0].mean():.1f} of {k}", width="content",
                       help=f"Of the {k} true nearest neighbours of an image, how many are among its {k} nearest on the "
                       "map, on average.")  # fmt: skip
