@@ -38,6 +38,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 SETTINGS: dict[str, Any] = {
     **RECIPES["best"].settings,
+    "model": "airbench",
+    "width": 1.25,
     "epochs": 24,
     "learning_rate": 0.12,
     "label_smoothing": 0.15,

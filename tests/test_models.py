@@ -650,6 +650,16 @@ def test_whitened_patches_are_uncorrelated_and_of_equal_variance() -> None:
     torch.testing.assert_close(covariance, expected, rtol=0, atol=2e-4)
 
 
+def test_airbench94_has_the_depth_and_the_widths_it_was_published_with() -> None:
+    model = create("airbench94", 10, pretrained=False)
+    layers = [layer for layer in model.body.modules() if isinstance(layer, nn.Conv2d)]
+    assert [(layer.in_channels, layer.out_channels) for layer in layers] == [
+        *((24, 64), (64, 64), (64, 256), (256, 256), (256, 256), (256, 256))
+    ]
+    weights = 9 * (24 * 64 + 64 * 64 + 64 * 256 + 3 * 256 * 256)
+    assert count_parameters(model) == weights + 2 * 64 + 4 * 256 + 256 * 10 + 10
+
+
 def test_a_whitening_layer_learns_nothing_and_needs_no_gradient() -> None:
     model = small("airbench")
     assert not list(model.body.whiten.parameters())
