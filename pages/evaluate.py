@@ -126,6 +126,9 @@ def most_confused(evaluation: Evaluation, noun: str) -> None:
     st.dataframe(
         pairs.assign(share_of_true=100 * pairs["share_of_true"]),
         hide_index=True,
+        key="pairs",
+        on_select=lambda: take_chosen_pair(pairs),
+        selection_mode="single-row",
         column_config={
             "true": st.column_config.TextColumn("True class"),
             "predicted": st.column_config.TextColumn("Predicted as"),
@@ -135,6 +138,13 @@ def most_confused(evaluation: Evaluation, noun: str) -> None:
         height="content",
         alt="Pairs of classes that are mistaken for each other, most images first",
     )
+    st.caption("Tick a pair to see its images beside the matrix.")
+
+
+def take_chosen_pair(pairs: pd.DataFrame) -> None:
+    """Name the ticked pair in the boxes beside the matrix."""
+    for row in st.session_state["pairs"]["selection"]["rows"]:
+        st.session_state["true"], st.session_state["predicted"] = pairs["true"].iloc[row], pairs["predicted"].iloc[row]
 
 
 def overview(subject: Looked) -> None:
@@ -186,6 +196,8 @@ def show(run: Run, info: DataInfo | None) -> None:
     view = st.segmented_control("View", VIEWS, default=VIEWS[0], key="view", bind="query-params", required=True)
     if view == "Robustness":
         if info and (checkpoint := ui.choose_checkpoint(run)):
+            if reference.exact(info):
+                selecting.bar(info)
             robustness.show(run, info, checkpoint)
         return
     split = looked.choose_split()

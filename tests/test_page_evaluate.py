@@ -139,19 +139,22 @@ def test_the_matrix_holds_every_cell_once(
             assert shown[true, predicted]["text"] == (str(count) if count else "")
 
 
-def test_a_linked_cell_shows_exactly_its_images_the_surest_first(
+def test_a_linked_cell_shows_exactly_its_images_by_their_margin_beside_two_heat_maps(
     evaluated_run: Run, tiny: Any, answers: Evaluation, dashboard: Callable[..., Any]
 ) -> None:
     true, predicted = np.argwhere(answers.confusion() - np.diag(np.diag(answers.confusion())) > 0)[0]
     names = tiny.info.classes
     app = dashboard(PAGE, run=evaluated_run.id, true=names[true], predicted=names[predicted])
     expected = np.flatnonzero((answers.labels == true) & (answers.predictions == predicted))
-    expected = sorted(expected, key=lambda i: -answers.probabilities[i, predicted])
+    expected = sorted(expected, key=lambda i: answers.margins[i])
     gallery = galleries(app)[0]
     places = [gallery.find(f"#{i} {names[true]} → {names[predicted]}") for i in expected]
     assert -1 not in places
     assert places == sorted(places)
-    assert gallery.count("<img") == len(expected)
+    assert gallery.count("<img") == 3 * len(expected)
+    assert gallery.count('alt="Evidence for the true class.') == len(expected)
+    app.toggle(key="heats").set_value(False).run()
+    assert galleries(app)[0].count("<img") == len(expected)
     assert cells_shown(app)[names[true], names[predicted]]["chosen"]
     assert sum(row["chosen"] for row in cells_shown(app).values()) == 1
 
@@ -162,7 +165,7 @@ def test_a_whole_column_can_be_narrowed_to_its_mistakes(
     app = dashboard(PAGE, run=evaluated_run.id, predicted=tiny.info.classes[0], mistakes="true")
     wrong = int(((answers.predictions == 0) & (answers.labels != 0)).sum())
     assert f"{wrong} wrongly predicted images predicted as {tiny.info.classes[0]}" in captions(app)
-    assert galleries(app)[0].count("<img") == min(wrong, 12)
+    assert galleries(app)[0].count("<figcaption") == min(wrong, 12)
 
 
 def test_one_image_is_not_called_images(

@@ -21,11 +21,11 @@ CELL = ("true", "predicted")
 """The boxes beside the matrix, and the parameters of the URL that hold what they say."""
 
 ORDERS = {
-    "surest": "Surest prediction first",
     "farthest": "Farthest from right first",
     "closest": "Closest call first",
+    "surest": "Surest prediction first",
 }
-"""By the confidence, or by the margin between the true class and the strongest other one."""
+"""By the margin between the true class and the strongest other one, or by the confidence."""
 
 
 def take_cell_of_url(classes: Sequence[str]) -> None:
@@ -213,6 +213,7 @@ def cell_images(subject: Looked, true: str | None, predicted: str | None) -> Non
         weights = subject.run.checkpoints().get(subject.checkpoint or "")
         heats = st.toggle(
             "Heat maps",
+            weights is not None,
             key="heats",
             bind="query-params",
             disabled=weights is None,
@@ -252,6 +253,7 @@ def cell_images(subject: Looked, true: str | None, predicted: str | None) -> Non
     looked.offer(subject.info, pictures, images, f"{what}; {subject.about()}", "select-cell")
     if heats and weights and pictures.images is not None:
         heat_rows(subject, shown, captions)
+        looked.closer(subject, shown, "cell")
     else:
         looked.gallery(subject, shown, captions, "cell")
 
@@ -262,6 +264,10 @@ def heat_rows(subject: Looked, shown: NDArray[np.int64], captions: Sequence[str]
     path = subject.run.checkpoints()[subject.checkpoint or ""]
     pixels = np.ascontiguousarray(pictures.images[shown])  # type: ignore[index]
     said, own = evaluation.predictions[shown], evaluation.labels[shown]
+    alts = [looked.alt(subject, place) for place in shown]
+    # The images are there at once, and give way when their maps are.
+    place = st.empty()
+    place.html(charts.gallery(pixels, captions, alts, 84))
     heats = loaders.heat_pairs(path, loaders.version(path), pixels, tuple(said.tolist()), tuple(own.tolist()))
+    place.html(charts.heat_rows(pixels, *heats, captions, alts))
     st.caption("Each image, then where the network finds evidence for the predicted class, and for the true one.")
-    st.html(charts.heat_rows(pixels, *heats, captions, [looked.alt(subject, place) for place in shown]))

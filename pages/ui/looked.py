@@ -267,11 +267,17 @@ def weights_of(run: Run, epoch: float) -> str | None:
 
 def gallery(looked: Looked, places: NDArray[np.int64], captions: Sequence[str], key: str, size: int = 84) -> None:
     """Images of a split, and the way from one of them to its heat map."""
-    pictures, evaluation = looked.pictures, looked.evaluation
+    pictures = looked.pictures
     if pictures.images is None:
         reference.pictures_missing(f"Fetch them to see the {len(places):,} that belong here.", key)
         return
     ui.gallery(pictures.images[places], captions, [alt(looked, place) for place in places], size=size)
+    closer(looked, places, key)
+
+
+def closer(looked: Looked, places: NDArray[np.int64], key: str) -> None:
+    """The way from one of some images to why it is predicted so."""
+    pictures, evaluation = looked.pictures, looked.evaluation
     if pictures.split != "test":
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):

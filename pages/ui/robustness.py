@@ -18,7 +18,7 @@ from cifar_core.robustness import Robustness, RobustnessError, corruption_errors
 from cifar_core.runs import ALIVE, Run, WorkFolder, list_runs
 from cifar_core.sources import DataError
 from pages import ui
-from pages.ui import charts, loaders, reference
+from pages.ui import charts, loaders, reference, selecting
 
 COUNTS = (500, 1000, 2000, 10_000)
 ATTACKED = (100, 250, 500, 1000)
@@ -158,7 +158,7 @@ def _corruptions(run: Run, checkpoint: str, info: DataInfo, test: Split) -> None
         if kind is None:
             st.caption("Click a cell of the chart, or choose a corruption here, to see its images.")
         else:
-            _examples(result, test, kind, severity)
+            _examples(result, info, test, kind, severity)
     with left:
         theme = st.context.theme.type or "light"
         st.vega_lite_chart(
@@ -348,7 +348,7 @@ def _corruption_figures(run: Run, result: Robustness) -> None:
         st.caption("Measure another run on the same images to see the mean corruption error relative to it.")
 
 
-def _examples(result: Robustness, test: Split, kind: str, severity: int) -> None:
+def _examples(result: Robustness, info: DataInfo, test: Split, kind: str, severity: int) -> None:
     known = _known()
     row, column = result.rows.index(kind), result.columns.index(severity)
     st.caption(f"{known.titles[kind]} ({known.groups[kind]}): {known.says[kind]}.")
@@ -387,6 +387,12 @@ def _examples(result: Robustness, test: Split, kind: str, severity: int) -> None
         for i in places
     ]
     ui.gallery(spoilt, captions, alts, size=72)
+    facts = result.facts
+    about = (
+        f"{way.lower()}: {known.titles[kind].lower()}, severity {severity}, run {facts['run']}, {facts['checkpoint']} "
+        f"weights, epoch {facts['epoch']:.4g}"
+    )
+    selecting.offer(info, "test", result.indices[ways[way]], about, "select-corrupted")
     st.caption(
         ui.plain(
             f"{len(places)} of {len(ways[way]):,} images, truth → prediction with the {result.facts['checkpoint']} "
