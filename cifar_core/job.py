@@ -31,6 +31,7 @@ from cifar_core.events import (
     End,
     Epoch,
     Event,
+    Inspected,
     Notice,
     Paused,
     Progress,
@@ -930,7 +931,8 @@ def _steered(run: Run, training: Training, data: DataSet, stack: ExitStack) -> I
         if isinstance(event, Epoch):
             # Before its event: what is said of an epoch is there as soon as the epoch is.
             _keep_logits(run, training, event)
-        if not isinstance(event, Progress) or time.monotonic() - said >= pause:
+        is_told = not isinstance(event, Progress) or time.monotonic() - said >= pause
+        if is_told:
             yield _said(run, event)
             said = time.monotonic()
         if isinstance(event, Epoch):
@@ -948,9 +950,12 @@ def _steered(run: Run, training: Training, data: DataSet, stack: ExitStack) -> I
             _keep_last(run, training, data)
             run.fulfilled("save")
             kept = training.step
-        if run.requested("pause") and not run.requested("stop"):
+        # Not between the look at the network after an epoch and what that came to, which follows at once.
+        if run.requested("pause") and not run.requested("stop") and not isinstance(event, Inspected):
             _keep_last(run, training, data)
             kept = training.step
+            if not is_told:
+                yield _said(run, event)
             yield _said(run, Paused())
             while run.requested("pause") and not run.requested("stop"):
                 training.team.told(_Order(wait=True))

@@ -48,6 +48,7 @@ p.facts{font-size:.85rem;opacity:.8;margin:.3em 0 1em}
 .figure{min-height:340px}.wide{overflow-x:auto}
 table{border-collapse:collapse;font-size:.85rem}
 th,td{padding:3px 10px;border-bottom:1px solid var(--line);text-align:left}
+tr>:first-child{min-width:9em}
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}thead th{background:var(--soft)}
 pre{background:var(--soft);padding:10px;overflow-x:auto;border-radius:4px}
 a.csv{font-size:.8rem}

@@ -571,7 +571,7 @@ def test_a_split_in_another_data_set_forgets_classes_it_does_not_have(
     assert app.multiselect(key="classes").value == ["square"]
     assert app.query_params["data"] == other.id
     app.multiselect(key="classes").set_value(["a *b* <i>"]).run()
-    assert all(caption.startswith("a *b* <i>") for caption in sheets(app)[0]["captions"])
+    assert all(alt.startswith("a *b* <i>") for alt in sheets(app)[0]["alts"])
 
 
 # Opening and removing -------------------------------------------------------------------------------------------------

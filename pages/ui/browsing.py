@@ -152,7 +152,8 @@ def show_sheet(
             predicted = info.classes[known.predictions[index]]
             is_wrong = predicted != name
             alt += f", predicted {predicted}{' (wrong)' if is_wrong else ''}"
-        captions.append(notes[n] if notes else f"{charts.brief(name, 10)} {index}")
+        # A word that does not fit would be broken anywhere.
+        captions.append(notes[n] if notes else f"{charts.brief(name, 10 if side >= 64 else 8)} {index}")
         alts.append(alt)
         wrong.append(is_wrong)
     marked = f"{key}-marked"

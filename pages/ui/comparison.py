@@ -266,7 +266,8 @@ def curve_chart(runs: Sequence[Run], figure: str, axis: str, look: Look = PLAIN)
     ]
     encoding = {"x": x, "y": y, "color": colour, "tooltip": tooltip}
     return {
-        "height": 340,
+        # The names take their room from it, on a narrow screen one below the other.
+        "height": 290 + 22 * min(len(names), 10),
         "layer": [
             {
                 "params": [{"name": "zoom", "select": "interval", "bind": "scales"}],

@@ -129,6 +129,7 @@ def show(subject: Looked) -> None:
             default="Images",
             required=True,
             bind="query-params",
+            wrap=True,
         )
         other = compared(subject)
         errors_only = st.toggle("Errors only", key="errors", bind="query-params", help="Leave out what is right.")

@@ -398,14 +398,14 @@ RELIABILITY: dict[str, Any] = {
                     "type": "nominal",
                     "title": None,
                     "scale": {"domain": ["as it is", "with the temperature"], "range": [BLUE, CLASS_COLOURS[2]]},
-                    "legend": {"orient": "top"},
+                    "legend": {"orient": "top", "symbolType": "stroke", "symbolSize": 600},
                 },
                 "strokeDash": {
                     "field": "what",
                     "type": "nominal",
                     "title": None,
                     "scale": {"domain": ["as it is", "with the temperature"], "range": [[1, 0], [6, 3]]},
-                    "legend": {"orient": "top"},
+                    "legend": {"orient": "top", "symbolType": "stroke", "symbolSize": 600},
                 },
                 "tooltip": [
                     {"field": "what", "title": "Answers"},

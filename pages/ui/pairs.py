@@ -287,7 +287,7 @@ def class_chart(classes: Sequence[str]) -> dict[str, Any]:
                         "field": "difference",
                         "type": "quantitative",
                         "title": "B less A (← A better, B better →)",
-                        "axis": {"format": "+.1%"},
+                        "axis": {"format": "+.0%", "tickCount": 6},
                     },
                     "color": {
                         "field": "better",

@@ -68,7 +68,6 @@ def _images_choice(key: str, counts: tuple[int, ...], whole: int) -> int:
     return st.selectbox(
         "Test images",
         offered,
-        index=min(1, len(offered) - 1),
         format_func=lambda count: f"all {count:,}" if count == whole else f"{count:,}",
         key=key,
         width=180,
@@ -226,7 +225,13 @@ def corruption_chart(titles: list[str], theme: str) -> dict[str, Any]:
                 "type": "nominal",
                 "sort": titles,
                 "title": None,
-                "axis": {"labelLimit": 0, "ticks": False, "domain": False},
+                "axis": {
+                    "labelLimit": 0,
+                    "labelFlush": False,
+                    "labelOverlap": False,
+                    "ticks": False,
+                    "domain": False,
+                },
                 "scale": {"padding": 0},
             },
             "tooltip": [
@@ -368,6 +373,7 @@ def _examples(result: Robustness, info: DataInfo, test: Split, kind: str, severi
         format_func=lambda name: f"{name} ({len(ways[name]):,})",
         default="Lost by it",
         required=True,
+        wrap=True,
         key="corruption_ways",
         label_visibility="collapsed",
     )
@@ -427,7 +433,7 @@ def _corrupted_pictures(
 METHOD_NAMES = {"fgsm": "FGSM (one step)", "pgd": "PGD (10 steps)"}
 
 ATTACK_CHART: dict[str, Any] = {
-    "height": 260,
+    "height": 340,
     "mark": {"type": "line", "strokeWidth": 2.5, "point": {"size": 50, "filled": True}},
     "encoding": {
         "x": {
@@ -452,14 +458,14 @@ ATTACK_CHART: dict[str, Any] = {
                 "domain": list(METHOD_NAMES.values()),
                 "range": [charts.CLASS_COLOURS[0], charts.CLASS_COLOURS[5]],
             },
-            "legend": {"orient": "top"},
+            "legend": {"orient": "top", "symbolType": "stroke", "symbolSize": 600},
         },
         "strokeDash": {
             "field": "attack",
             "type": "nominal",
             "title": None,
             "scale": {"domain": list(METHOD_NAMES.values()), "range": [[1, 0], [6, 3]]},
-            "legend": {"orient": "top"},
+            "legend": {"orient": "top", "symbolType": "stroke", "symbolSize": 600},
         },
         "tooltip": [
             {"field": "attack", "title": "Attack"},

@@ -25,6 +25,7 @@ _CSS = """
   display: grid;
   gap: 4px;
   justify-items: center;
+  align-items: start;
   font-family: var(--st-font);
   color: var(--st-text-color);
   max-height: var(--most);
