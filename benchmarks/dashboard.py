@@ -76,6 +76,16 @@ def switch(page: Page, title: str) -> float:
     return time.perf_counter() - began
 
 
+def gallery(page: Page, url: str) -> float:
+    """From asking for the address of the Data page, in a window of its own, to its images being drawn."""
+    page.goto("about:blank")
+    began = time.perf_counter()
+    open_page(page, f"{url}/data", "Data")
+    page.wait_for_selector(".sheet button")
+    settle(page)
+    return time.perf_counter() - began
+
+
 def photo(cache: Path, name: str, index: int) -> bytes:
     """A test image as a large photo; of each the network is asked for the first time."""
     image = open_cached(name, cache).test.images[index]
@@ -227,6 +237,11 @@ def main() -> None:
                 trials.append(switch(page, title))
                 switch(page, PAGES[(PAGES.index(title) + 1) % len(PAGES)])
             report(f"warm switch to {title}", trials)
+
+        gallery(page, server.url)
+        images = sum(info["train_counts"]) + sum(info["test_counts"])
+        trials = [gallery(page, server.url) for _ in range(options.trials)]
+        report(f"Data page of {images:,} images, warm", trials, target="at most 1 s")
 
         open_page(page, f"{server.url}/explain?run={run.name}&source=Your+photo", "Explain")
         settle(page)

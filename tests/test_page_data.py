@@ -432,6 +432,10 @@ def test_duplicates_are_listed_in_pairs_with_the_leak_counted_and_can_be_selecte
     app.button(key="select-copies").click().run()
     found = selections.find(app.query_params["selection"], tiny.info.fingerprint, selections.folder_of(cache))
     assert found.indices.tolist() == [3, 8]
+    some = selections.Selection(tiny.info.fingerprint, "test", np.array([0]), "one")
+    app = dashboard(PAGE, view="Suspects", selection=selections.refer(some, selections.folder_of(cache)))
+    assert sheets(app)[0]["captions"] == ["circle train 0.99", "circle test 0.99"]
+    assert "Only pairs with a selected image" in texts(app)
 
 
 def test_label_errors_are_ranked_and_can_be_excluded_from_a_training(

@@ -153,7 +153,8 @@ def show_sheet(
             is_wrong = predicted != name
             alt += f", predicted {predicted}{' (wrong)' if is_wrong else ''}"
         # A word that does not fit would be broken anywhere.
-        captions.append(notes[n] if notes else f"{charts.brief(name, 10 if side >= 64 else 8)} {index}")
+        short = name if side >= 64 or len(name) <= 9 else f"{name[:7]}…"
+        captions.append(notes[n] if notes else f"{charts.brief(short, 10)} {index}")
         alts.append(alt)
         wrong.append(is_wrong)
     marked = f"{key}-marked"
@@ -329,8 +330,11 @@ def look(info: DataInfo, data: DataSet, measured: dict[str, Attributes] | None, 
         with predicted:
             if known and known.facts["split"] == split:
                 _predictions_of(known, index, info)
-            elif split == "test":
-                ui.link("Explain", "Where does a network look?", image=str(index), source="Test image")
+            else:
+                st.caption("What a run says of it stands here once “Predictions of run” names one.")
+            if split == "test":
+                run = {"run": known.facts["run"]} if known else {}
+                ui.link("Explain", "Where does a network look?", image=str(index), source="Test image", **run)
         if measured:
             _neighbours(info, data, split, index, known)
 

@@ -56,6 +56,9 @@ def duplicates(info: DataInfo, data: DataSet) -> None:
         return
     kept = loaders.arrays(result, loaders.version(result))
     pairs = Pairs(*(kept[name] for name in ("first", "second", "mirrored", "scores")))
+    chosen = _selected_places(info)
+    if chosen is not None:
+        pairs = pairs.at(np.isin(pairs.first, chosen) | np.isin(pairs.second, chosen))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         least = st.slider(
             "Likeness at least",
@@ -91,6 +94,7 @@ def duplicates(info: DataInfo, data: DataSet) -> None:
         "The score is the correlation of the two images' details (their pixels less a blurred version, at a quarter of "
         "the pixels), one of them moved by up to a pixel where that makes them more alike: 1 means the same image up "
         "to brightness and contrast. Most alike first, both images of a pair side by side; ⇄ where one is mirrored."
+        + ("" if chosen is None else " Only pairs with a selected image.")
     )
     if not len(pairs):
         st.info("No pair is as alike as that.")
@@ -113,6 +117,15 @@ def duplicates(info: DataInfo, data: DataSet) -> None:
         copies = np.unique(np.concatenate([second, first]))
         selecting.offer(info, "train", copies, f"training images that repeat another image, {about}", "select-copies",
                         f"Select the {len(copies):,} training images that repeat another")  # fmt: skip
+
+
+def _selected_places(info: DataInfo) -> NDArray[np.int64] | None:
+    """The selected images, as pairs number those of both splits; None where all are shown."""
+    for split, before in (("train", 0), ("test", info.train_images)):
+        selected = selecting.images_of(info, split)
+        if selected is not None:
+            return selected + before
+    return None
 
 
 def label_errors(info: DataInfo, data: DataSet, split: str) -> None:
