@@ -4,7 +4,7 @@ PYTHON ?= python3
 DATA ?=
 BIN := .venv/bin
 
-.PHONY: run test check format bench speed reference kills first-minute clean
+.PHONY: run test check format bench speed maps reference kills first-minute clean
 
 run: .venv/.run
 	$(BIN)/streamlit run dashboard.py $(if $(DISPLAY)$(WAYLAND_DISPLAY)$(filter Darwin,$(shell uname)),,--server.headless true) $(if $(DATA),-- --data "$(DATA)")
@@ -28,6 +28,9 @@ bench: .venv/.test
 
 speed: .venv/.test
 	$(BIN)/python -m benchmarks.speed --data "$(DATA)"
+
+maps: .venv/.test
+	$(BIN)/python -m benchmarks.maps --umap
 
 # Trains the network that comes with the program again, and puts it in its place; DATA is CIFAR-10.
 reference: .venv/.test

@@ -1308,6 +1308,7 @@ def _map(
     frames: list[dict[str, Any]] = []
     points: Any = None
     forming = folder.path / "forming.npz"
+    forming.unlink(missing_ok=True)
     for place, name in enumerate(over or [checkpoint]):
         about = _subject(run, name, data, cache, settings.split)
         labels = np.asarray(about.images.labels)

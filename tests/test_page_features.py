@@ -326,6 +326,11 @@ def test_maps_of_two_weights_lie_beside_each_other_aligned(
     rest = 2 - 2 * np.sqrt(1 - wanted)
     assert ((right - left) ** 2).sum() / (middle**2).sum() == pytest.approx(rest, abs=1e-3)
     assert f"leaves {wanted:.0%} of the spread" in text_of(app)
+    table = app.dataframe[0].value.set_index("measure")
+    for side, folder in (("left", one), ("right", other)):
+        kept = np.load(folder.path / "map.npz")
+        assert table.loc["Trustworthiness", side] == f"{kept['trustworthiness'][0]:.3f}"
+        assert table.loc["10-NN accuracy on the map", side] == f"{kept['votes_on_map'][0]:.1%}"
 
 
 def test_the_maps_of_kept_epochs_are_frames_of_one(

@@ -3,6 +3,7 @@
 
 const MOVE_MILLISECONDS = 450
 const STEP_MILLISECONDS = 900
+const SETTLED_MILLISECONDS = 800
 const NEAR_PIXELS = 12
 const PICTURE = 32
 const SYMBOLS = [
@@ -419,6 +420,9 @@ class Pane {
       this.lines()
     }
     canvas.onwheel = (event) => {
+      // Those who only pass by want to scroll the page.
+      const here = canvas.getRootNode().activeElement === canvas
+      if (!here && !event.ctrlKey && !event.metaKey) return
       event.preventDefault()
       this.zoom(Math.exp(-event.deltaY * 0.0015), where(event))
     }
@@ -493,6 +497,7 @@ class Atlas {
     this.watcher.disconnect()
     this.theme.disconnect()
     clearInterval(this.timer)
+    clearTimeout(this.told)
     for (const pane of this.panes) pane.gl?.getExtension("WEBGL_lose_context")?.loseContext()
   }
 
@@ -574,6 +579,8 @@ class Atlas {
     if (!this.story.forming) button("Lasso", this.mode === "lasso", () => this.choose("lasso"), "Drag around images to select them (key s)")
     const turns = this.story.dimensions === 3
     button(turns ? "Turn" : "Move", this.mode === "move", () => this.choose("move"), turns ? "Drag to turn the map (key g)" : "Drag to move the map (key g)")
+    button("+", null, () => this.panes[0].zoom(1.4), "Zoom in (key +)")
+    button("−", null, () => this.panes[0].zoom(1 / 1.4), "Zoom out (key -)")
     button("Whole map", null, () => {
       this.panes[0].reset()
       this.follow(this.panes[0])
@@ -589,7 +596,9 @@ class Atlas {
     this.panes.forEach((pane) => pane.recolour())
     this.panes[0].gl?.finish()
     this.root.dataset.redrawMilliseconds = (performance.now() - began).toFixed(2)
-    this.tell("coloured", { id: this.story.id, name: colouring.name })
+    // Only where one stays; the page is drawn anew for it.
+    clearTimeout(this.told)
+    this.told = setTimeout(() => this.tell("coloured", { id: this.story.id, name: colouring.name }), SETTLED_MILLISECONDS)
   }
 
   title() {

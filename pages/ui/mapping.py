@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
@@ -256,12 +257,15 @@ def show(maps: Sequence[Made], titles: Sequence[str]) -> None:
     )  # fmt: skip
     st.caption(
         "Drag to select images for the whole dashboard, with Shift held to add, with Alt to take away; a click selects "
-        "one, Escape none. The wheel zooms, a double-click shows all. In the legend, a click shows a group alone. "
+        "one, Escape none. Once the map is clicked the wheel zooms; a double-click shows "
+        "all. In the legend, a click shows a group alone. "
         "Lines lead to the true nearest neighbours of the image in hand: solid where the map keeps them near, dashed "
         "where it does not. Directions and units mean nothing, so there are no axes."
     )
     if not here:
         reference.pictures_missing("Fetch them to see the image in hand and what is selected.", "hand")
+    if len(maps) > 1:
+        _compared(maps)
     for one, title in zip(maps, titles, strict=True):
         told(one, title if len(maps) > 1 else "")
     if learned is None:
@@ -426,13 +430,31 @@ def _how_to_learn(made: Made) -> str:
     )
 
 
+def _compared(maps: Sequence[Made]) -> None:
+    """How far each of two maps can be trusted, measure by measure."""
+    k = maps[0].found.neighbours.shape[2]
+    rows = {
+        "Trustworthiness": [f"{one.found.trustworthiness[-1]:.3f}" for one in maps],
+        f"Neighbours kept, of {k}": [f"{one.found.kept[-1].mean():.1f}" for one in maps],
+        f"{k}-NN accuracy among the features": [f"{one.found.votes[-1]:.1%}" for one in maps],
+        f"{k}-NN accuracy on the map": [f"{one.found.votes_on_map[-1]:.1%}" for one in maps],
+        "Network's accuracy": [f"{one.found.accuracies[-1]:.1%}" for one in maps],
+    }
+    table = pd.DataFrame([[name, *values] for name, values in rows.items()], columns=["measure", "left", "right"])
+    st.dataframe(
+        table,
+        hide_index=True,
+        width=520,
+        column_config={"measure": "Of these images", "left": "Left", "right": "Right"},
+        alt="How far each of the two maps can be trusted",
+    )
+
+
 def told(made: Made, title: str) -> None:
     """What a map is of, and how far it can be trusted."""
     found, facts, how = made.found, made.found.facts, made.how
     k = found.neighbours.shape[2]
-    if title:
-        st.markdown(f"**{ui.plain(title)}**")
-    if len(found.points) == 1:
+    if len(found.points) == 1 and not title:
         with st.container(horizontal=True, gap="large"):
             st.metric("Trustworthiness", f"{found.trustworthiness[0]:.3f}", width="content",
                       help="How far neighbours on the map are neighbours among the features too (Venna and Kaski, "
@@ -456,7 +478,8 @@ def told(made: Made, title: str) -> None:
         f"{facts['checkpoint']} weights, epoch {facts['epoch']:.4g}"
     )  # fmt: skip
     st.caption(
-        f"{_method(facts)} of {_features(facts)} · run {ui.plain(facts['run'])} · {over} · {len(found.indices):,} of "
+        f"{ui.plain(title)}{': ' if title else ''}{_method(facts)} of {_features(facts)} · "
+        f"run {ui.plain(facts['run'])} · {over} · {len(found.indices):,} of "
         f"{facts['split_images']:,} {made.noun}s of {ui.plain(facts['data'])} · {ADVICE[how.method]}"
     )
 
