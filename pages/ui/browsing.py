@@ -46,18 +46,20 @@ def attributes(info: DataInfo) -> dict[str, Attributes] | None:
 
 
 def choose_run(
-    info: DataInfo, label: str, nobody: str, key: str = "judge", begin_with_a_run: bool = False
+    info: DataInfo, label: str, nobody: str, key: str = "judge", begin_with_the_best: bool = False
 ) -> Run | None:
     """A run that knows the data set and has weights, or none.
 
     Args:
-        begin_with_a_run: Whether the first run, if there is one, is chosen by default.
+        begin_with_the_best: Whether the run that validates best, if there is one, is chosen by default.
     """
     runs = {run.id: run for run in list_runs(ui.place().runs) if _knows(run, info)}
+    offered = ["", *runs]
+    ranks = [run.best.validation_accuracy if run.best else 0.0 for run in runs.values()] if begin_with_the_best else []
     chosen = st.selectbox(
         label,
-        ["", *runs],
-        index=1 if begin_with_a_run and runs else 0,
+        offered,
+        index=1 + ranks.index(max(ranks)) if ranks else 0,
         format_func=lambda name: charts.run_label(runs[name]) if name else nobody,
         key=key,
         bind="query-params",
@@ -136,12 +138,14 @@ def show_sheet(
     known: loaders.Known | None = None,
     notes: Sequence[str] | None = None,
     most: int = 640,
+    together: int = 1,
 ) -> None:
     """Images that open in the large view when they are clicked, and can be marked and selected.
 
     Args:
         known: Whose predictions are told and framed where they are wrong.
         notes: A few signs below each, in place of its class and index.
+        together: How many after each other stay in one row.
     """
     captions, alts, wrong = [], [], []
     for n, (split, index) in enumerate(places):
@@ -173,6 +177,7 @@ def show_sheet(
         label=f"{len(places):,} images",
         side=side,
         most=most,
+        together=together,
         wrong=wrong,
         on_pick=lambda n: _open(*places[n]),
         on_mark=mark,

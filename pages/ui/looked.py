@@ -297,6 +297,7 @@ def offer(info: DataInfo | None, pictures: Pictures, places: NDArray[np.int64], 
     """A button that puts images into the selection of the dashboard."""
     if info is None or not reference.exact(info):
         return
+    selecting.catch_up()
     if pictures.split == "train":
         # Their numbers count in all of the training split, also for a run on some of its classes.
         info = loaders.data_set(info.id, info.fingerprint, ui.place().cache).info

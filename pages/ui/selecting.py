@@ -164,6 +164,12 @@ def bar(info: DataInfo, restricts: bool = False) -> Selection | None:
     return selected
 
 
+def catch_up() -> None:
+    """Draw the whole page anew where only a part of it knows of a new selection; to be called below the bar."""
+    if st.query_params.get(PARAMETER) != st.session_state.get("selection_seen"):
+        st.rerun()
+
+
 def clear() -> None:
     """Select nothing."""
     st.query_params.pop(PARAMETER, None)

@@ -72,19 +72,35 @@ export default function (component) {
   const { data, parentElement, setTriggerValue } = component;
   const sheet = parentElement.querySelector(".sheet");
   const before = known.get(sheet);
-  if (before && before.name === data.name) return () => URL.revokeObjectURL(before.url);
-  if (before) URL.revokeObjectURL(before.url);
+  if (before && before.name === data.name) {
+    before.watch();
+    return before.leave;
+  }
+  if (before) before.leave();
 
   // A plain loop: a function called for each of half a million bytes takes tenths of a second on a busy machine.
   const signs = atob(data.picture), bytes = new Uint8Array(signs.length);
   for (let place = 0; place < signs.length; place++) bytes[place] = signs.charCodeAt(place);
   const url = URL.createObjectURL(new Blob([bytes], { type: "image/png" }));
-  known.set(sheet, { name: data.name, url });
   sheet.setAttribute("aria-label", data.label);
   sheet.style.setProperty("--side", data.side + "px");
   sheet.style.setProperty("--picture", `url(${url})`);
   sheet.style.setProperty("--most", data.most + "px");
-  sheet.style.gridTemplateColumns = `repeat(auto-fill, minmax(${data.side}px, 1fr))`;
+  // Images that belong together stay in one row.
+  const fit = () => {
+    const columns = Math.floor((sheet.clientWidth - 2) / (data.side + 4));
+    const whole = Math.max(columns - (columns % data.together), data.together);
+    sheet.style.gridTemplateColumns = `repeat(${whole}, minmax(0, 1fr))`;
+  };
+  const resized = new ResizeObserver(fit);
+  const watch = () => data.together > 1 && resized.observe(sheet);
+  const leave = () => {
+    resized.disconnect();
+    URL.revokeObjectURL(url);
+  };
+  known.set(sheet, { name: data.name, watch, leave });
+  if (data.together === 1) sheet.style.gridTemplateColumns = `repeat(auto-fill, minmax(${data.side}px, 1fr))`;
+  watch();
   sheet.scrollTop = 0;
   const marked = new Set();
   const cells = data.alts.map((alt, place) => {
@@ -130,7 +146,7 @@ export default function (component) {
     move(place, by);
   };
   sheet.replaceChildren(...cells);
-  return () => URL.revokeObjectURL(url);
+  return leave;
 }
 """
 
@@ -149,6 +165,7 @@ def show(
     label: str,
     side: int = 64,
     most: int = 640,
+    together: int = 1,
     wrong: Sequence[bool] | None = None,
     on_pick: Callable[[int], None] | None = None,
     on_mark: Callable[[list[int]], None] | None = None,
@@ -162,14 +179,15 @@ def show(
         label: What all of it is.
         side: Of an image on the page, in CSS pixels.
         most: Height from which it scrolls, likewise.
+        together: How many images after each other belong together.
         wrong: Which are framed as wrong; what is framed must say so in its alt too.
         on_pick: Is told the place of the image that is clicked.
         on_mark: Is told the places of all that are marked by a click with Shift or Control.
     """
     splits, indices = tuple(split for split, _ in places), np.array([index for _, index in places], np.int64)
     picture = _picture(data_id, fingerprint, cache, splits, indices.tobytes())
-    content = repr((data_id, fingerprint, places, captions, alts, side, most, wrong))
-    _mount(content, picture, captions, alts, key, label, side, most, wrong, on_pick, on_mark)
+    content = repr((data_id, fingerprint, places, captions, alts, side, most, together, wrong))
+    _mount(content, picture, captions, alts, key, label, side, most, together, wrong, on_pick, on_mark)
 
 
 def show_pictures(
@@ -186,7 +204,7 @@ def show_pictures(
     """Show pictures (N, 3, H, W) that are of no data set; else as `show`."""
     picture = base64.b64encode(charts.png(Image.fromarray(montage(pictures)))).decode()
     content = hashlib.sha256(picture.encode()).hexdigest() + repr((captions, alts, side, most))
-    _mount(content, picture, captions, alts, key, label, side, most, None, on_pick, None)
+    _mount(content, picture, captions, alts, key, label, side, most, 1, None, on_pick, None)
 
 
 def _mount(
@@ -198,6 +216,7 @@ def _mount(
     label: str,
     side: int,
     most: int,
+    together: int,
     wrong: Sequence[bool] | None,
     on_pick: Callable[[int], None] | None,
     on_mark: Callable[[list[int]], None] | None,
@@ -224,6 +243,7 @@ def _mount(
             "wrong": list(wrong or [False] * len(alts)),
             "side": side,
             "most": most,
+            "together": together,
             "label": label,
         },
         on_picked_change=told("picked", on_pick),

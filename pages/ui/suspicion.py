@@ -106,7 +106,7 @@ def duplicates(info: DataInfo, data: DataSet) -> None:
             places.append(of)
             name = charts.brief(info.classes[getattr(data, of[0]).labels[of[1]]], 10)
             notes.append(f"{name} {of[0]} {pairs.scores[k]:.2f}{' ⇄' if pairs.mirrored[k] else ''}")
-    browsing.show_sheet(info, data, places, "duplicates", 64, notes=notes)
+    browsing.show_sheet(info, data, places, "duplicates", 64, notes=notes, together=2)
     _first_of(len(places) // 2, len(pairs), "pairs")
     about = f"of likeness at least {least:.2f}"
     with st.container(horizontal=True):
@@ -257,9 +257,9 @@ def _first_of(shown: int, total: int, what: str) -> None:
 
 def demonstration(info: DataInfo) -> None:
     """Errors are planted, and it is counted how many of them the lists bring up."""
-    # By a run of one's own or the one that comes with the program, if there is one, as those are far better.
+    # A run is far better at it than networks of a minute, if there is one that has learned these classes.
     run = browsing.choose_run(
-        info, "Wrong labels are found by", "Small networks, trained for it", key="finder", begin_with_a_run=True
+        info, "Wrong labels are found by", "Small networks, trained for it", key="finder", begin_with_the_best=True
     )
     images = info.test_images if run else min(DEMONSTRATION_IMAGES, info.train_images)
     checkpoint = next(iter(run.checkpoints())) if run else "best"
