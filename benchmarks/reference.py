@@ -11,7 +11,6 @@ import argparse
 import dataclasses
 import json
 import os
-import platform
 import re
 import shutil
 import tempfile
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.driving import processor
 from cifar_core import job, logits, reference, runs
 from cifar_core.calibration import BINS, fitted_temperature, reliability
 from cifar_core.compute import choose
@@ -233,14 +233,6 @@ def how(run: Run, aside: Path, epoch: int, stand_in: bool) -> dict[str, Any]:
         "temperature": round(fitted_temperature(values, there.images.labels), 3),
         "parameters": run.start.parameters if run.start else 0,
     }
-
-
-def processor() -> str:
-    with open("/proc/cpuinfo") as file:  # noqa: PTH123
-        for line in file:
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 # Its model card ------------------------------------------------------------------------------------------------------
