@@ -30,7 +30,7 @@ from cifar_core.events import duration
 from cifar_core.runs import Run, RunError
 from cifar_core.series import spread
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6BB1", "#7F7F7F", "#B5A300", "#8B4513")
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6BB1", "#7F7F7F", "#B5A300", "#A0522D")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
 PAIRS = 15

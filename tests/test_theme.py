@@ -6,6 +6,7 @@ import tomllib
 
 import pytest
 
+from pages import ui
 from tests.conftest import ROOT
 
 GROUND = {"light": "#ffffff"}
@@ -25,9 +26,28 @@ def contrast(one: str, other: str) -> float:
     return (bright + 0.05) / (dark + 0.05)
 
 
+THEME = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())["theme"]
+
+
+def ground(base: str) -> str:
+    return str(THEME[base].get("backgroundColor", GROUND.get(base, "")))
+
+
 @pytest.mark.parametrize("base", ["light", "dark"])
-def test_the_primary_colour_is_readable_as_text_and_below_white_text(base: str) -> None:
-    theme = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())["theme"][base]
-    primary, ground = theme["primaryColor"], theme.get("backgroundColor", GROUND.get(base, ""))
-    assert contrast(primary, ground) >= 4.5, "values of sliders"
+def test_the_primary_colour_is_seen_on_the_ground_and_below_white_text(base: str) -> None:
+    primary = THEME[base]["primaryColor"]
+    assert contrast(primary, ground(base)) >= 3, "lines and bars"
     assert contrast(primary, "#ffffff") >= 4.5, "main buttons"
+
+
+def test_what_is_written_in_the_accent_colour_can_be_read() -> None:
+    assert THEME["light"]["primaryColor"] == ui.PRIMARY
+    assert f"light-dark({ui.PRIMARY}, {ui.BRIGHT})" in ui.ACCENT
+    assert contrast(ui.PRIMARY, ground("light")) >= 4.5
+    for behind in (ground("dark"), THEME["dark"]["secondaryBackgroundColor"]):
+        assert contrast(ui.BRIGHT, behind) >= 4.5
+
+
+@pytest.mark.parametrize("colour", THEME["chartCategoricalColors"])
+def test_colours_of_classes_are_seen_on_the_dark_ground(colour: str) -> None:
+    assert contrast(colour, ground("dark")) >= 3

@@ -29,6 +29,16 @@ ICON = Path(__file__).with_name("icon.png")
 """Of the window. A file, as the browser would fetch an icon given by its name from another site."""
 
 
+PRIMARY, BRIGHT = "#0072B2", "#5AB0EE"
+"""In which sliders and choices are written, light and dark: the dark theme's primary colour is too dim to read."""
+
+ACCENT = f"""<style>
+[data-testid=stSliderThumbValue] p, [data-variant=segmented_control][data-selected=true] p {{
+  color: light-dark({PRIMARY}, {BRIGHT});
+}}
+</style>"""
+
+
 @dataclass(frozen=True)
 class Entry:
     file: str
@@ -84,6 +94,7 @@ def page(title: str) -> None:
     for key in [key for key in st.session_state if str(key).startswith(("set_", "recipe_choice"))]:
         st.session_state[key] = st.session_state[key]
     st.set_page_config(page_title=f"{title} · {PRODUCT}", page_icon=str(ICON), layout="wide", initial_sidebar_state=210)
+    st.html(ACCENT)
     kept = _kept()
     with st.sidebar:
         st.markdown(f"**{PRODUCT}**")

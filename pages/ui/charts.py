@@ -37,7 +37,7 @@ CLASS_COLOURS = (
     "#8C6BB1",
     "#7F7F7F",
     "#B5A300",
-    "#8B4513",
+    "#A0522D",
 )
 """Okabe and Ito's colours, which people with any colour vision tell apart, and three more for ten classes."""
 

@@ -159,7 +159,7 @@ def ready(
         return None
     if not result.exists() and not folder.alive:
         _offer(run, how, over)
-    if not ui.background(folder, task, result.exists(), start=f"Compute {name}"):
+    if not ui.background(folder, task, result.exists(), start=None if "tour" in st.query_params else f"Compute {name}"):
         if folder.alive:
             _forming(str(folder.path), info.classes, how.split)
         return None

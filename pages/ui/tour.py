@@ -91,8 +91,12 @@ def offer(infos: list[DataInfo]) -> None:
                 st.button("Forget it", on_click=_forget)
     elif not runs:
         with st.container(border=True):
-            about = f"on {ui.plain(infos[0].name)}" if infos else "as soon as there are images"
-            small = bool(infos) and infos[0].train_images < LARGE
+            drawn = not infos and not ui.place().data
+            if infos:
+                about = f"on {ui.plain(infos[0].name)}"
+            else:
+                about = "on the images that are being drawn" if drawn else "as soon as the images are read"
+            small = drawn or (bool(infos) and infos[0].train_images < LARGE)
             st.markdown(
                 f"**New here?** Train a first small network {about}, which takes "
                 f"{'about 20 seconds' if small else 'a minute or two'} on two cores, and look at it in "
