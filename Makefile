@@ -4,7 +4,7 @@ PYTHON ?= python3
 DATA ?=
 BIN := .venv/bin
 
-.PHONY: run test check format bench speed maps reference kills first-minute clean
+.PHONY: run test check format bench speed maps reference kills first-minute screenshots clean
 
 run: .venv/.run
 	$(BIN)/streamlit run dashboard.py $(if $(DISPLAY)$(WAYLAND_DISPLAY)$(filter Darwin,$(shell uname)),,--server.headless true) $(if $(DATA),-- --data "$(DATA)")
@@ -42,6 +42,10 @@ kills: .venv/.test
 # From an empty folder to the first page, heat map and training; the figures go into the README.
 first-minute: .venv/.test
 	$(BIN)/python -m benchmarks.first_minute --write
+
+# All pictures of the README, in a headless Chromium.
+screenshots: .venv/.test
+	$(BIN)/python -m benchmarks.screenshots
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache

@@ -74,6 +74,16 @@ def test_the_next_step_waits_for_weights(dashboard: Open, run_in_state: Callable
     assert app.button(key="tour-next").disabled
 
 
+def test_a_training_that_died_before_its_first_weights_is_to_be_resumed(
+    dashboard: Open, run_in_state: Callable[..., Run]
+) -> None:
+    run = run_in_state("interrupted")
+    app = dashboard("pages/train.py", tour="1", run=run.id)
+    assert app.button(key="tour-next").disabled
+    assert "It has stopped: resume it below." in said(app)
+    assert "Resume" in labels(app)
+
+
 @pytest.mark.parametrize(("number", "page"), [(n + 1, step.page) for n, step in enumerate(tour.STEPS)])
 def test_each_step_stands_on_its_page_with_one_sentence(
     dashboard: Open, trained_run: Run, number: int, page: str

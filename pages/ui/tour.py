@@ -138,7 +138,8 @@ def show(page: str) -> None:
             if step < len(STEPS):
                 st.button("Leave the tour", type="tertiary", on_click=_leave, key="tour-leave")
             if not ready:
-                st.caption("The next step opens when the training has ended.")
+                waits = "The next step opens when the training has ended."
+                st.caption(waits if run.alive else f"{waits} It has stopped: resume it below.")
 
 
 def _begin(info: DataInfo) -> None:
