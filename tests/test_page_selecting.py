@@ -210,6 +210,23 @@ def test_every_view_of_an_evaluation_can_be_of_the_selected_images(
     assert "selected" in texts(app).split("selected: by hand")[-1] + story or view == "Flips and shifts"
 
 
+def test_what_a_part_of_the_page_selects_the_whole_page_follows(
+    dashboard: Callable[..., Any], trained_run: Any, tiny: Tiny
+) -> None:
+    labels = np.repeat(np.arange(3), 20)
+    images = logits.Images(labels, np.arange(60), tiny.info.classes, {"data": "shapes"})
+    logits.begin(trained_run.logits("test"), images)
+    said = 5 * np.eye(3)[labels]
+    said[:4] = said[20]
+    for epoch in (1, 2):
+        logits.keep(trained_run.logits("test"), epoch, said)
+    app = dashboard("pages/evaluate.py", run=trained_run.id, view="Image by image", group="Never learned")
+    assert app.metric[0].value == "4"
+    app.button(key="select-biography").click().run()
+    assert "**4** of 60 test images" in texts(app)
+    assert [metric.value for metric in app.metric][:2] == ["4", "0"]
+
+
 def test_an_evaluation_of_none_of_the_selected_images_says_so(
     dashboard: Callable[..., Any], selected: Callable[..., str], trained_run: Any, tiny: Tiny
 ) -> None:
