@@ -511,6 +511,12 @@ def sensitivity_task(
     return run.task(f"sensitivity-{_identity(run, checkpoint, info, json.dumps(settings, sort_keys=True))}"), task
 
 
+def familiarity_task(run: Run, checkpoint: str, info: DataInfo) -> tuple[WorkFolder, dict[str, Any]]:
+    """Where it is kept what a checkpoint makes of the images it knows (`known.npz`), and the task that finds out."""
+    task = {"task": "familiarity", "run": str(run.path.resolve()), "checkpoint": checkpoint, "data": info.id}
+    return run.task(f"familiarity-{_identity(run, checkpoint, info)}"), task
+
+
 def range_task(
     config: TrainConfig, data: Path, info: DataInfo, parent: Run | None = None, checkpoint: str = "last"
 ) -> tuple[WorkFolder, dict[str, Any]]:
@@ -1090,6 +1096,7 @@ def execute_task(folder: WorkFolder, cache: Path) -> Iterator[Event]:
             "corrupt": _corrupt,
             "attack": _attack,
             "sensitivity": _sensitivity,
+            "familiarity": _familiarity,
             "range": _range,
             "data": _data,
             "device": _device,
@@ -1727,6 +1734,71 @@ def _keep_arrays(path: Path, **arrays: Any) -> None:
     content = io.BytesIO()
     np.savez(content, **arrays)
     write_whole(path, content.getvalue())
+
+
+def _familiarity(folder: WorkFolder, cache: Path, run: str, checkpoint: str, data: str) -> Iterator[TaskProgress]:
+    import numpy as np
+    import torch
+
+    from cifar_core.datasets import open_cached
+    from cifar_core.familiarity import MOST_VALUES, Known, distances, energy, unit
+    from cifar_core.subsets import renumbered, subset_indices, training_indices
+
+    about = _subject(run, checkpoint, data, cache)
+    opened = open_cached(data, cache)
+    trained, held_out = training_indices(Run(Path(run)).config, opened)
+    labels = renumbered(np.asarray(opened.train.labels), opened.info.classes, about.network.classes)
+    head = about.network.model.head
+    of = len(trained)
+    if (most := max(MOST_VALUES // head.in_features, 2)) < of:
+        trained = trained[subset_indices(labels[trained], most, seed=0)]
+    parts = {
+        "training": (opened.train.images, trained),
+        "validation": (opened.train.images, held_out),
+        "test": (about.images.images, np.arange(len(about.indices))),
+    }
+    features: dict[str, Any] = {}
+    logits: dict[str, Any] = {}
+
+    def embedding() -> Iterator[tuple[int, int, str]]:
+        total, done = sum(len(chosen) for _, chosen in parts.values()), 0
+        for name, (images, chosen) in parts.items():
+            found = []
+            for start in range(0, len(chosen), 500):
+                found += list(about.network.embeddings(images[chosen[start : start + 500]]))
+                done += len(found[-1])
+                yield done, total, "Computing features"
+            together = torch.cat(found)
+            features[name] = together.numpy()
+            with torch.inference_mode():
+                logits[name] = head(together.to(about.network.device)).float().cpu().numpy()
+
+    yield from _timed(embedding())
+    directions = unit(features["training"].astype(np.float16).astype(np.float32))
+    far: dict[str, Any] = {}
+
+    def measuring() -> Iterator[tuple[int, int, str]]:
+        total, done = sum(len(parts[name][1]) for name in ("validation", "test")), 0
+        for name in ("validation", "test"):
+            found = []
+            for some in distances(directions, features[name]):
+                found.append(some)
+                done += len(some)
+                yield done, total, "Measuring distances"
+            far[name] = np.concatenate(found)
+
+    yield from _timed(measuring())
+    known = Known(
+        features=features["training"].astype(np.float16),
+        probabilities=torch.from_numpy(logits["training"]).softmax(1).numpy(),
+        labels=labels[trained],
+        indices=trained,
+        energies={name: energy(logits[name]) for name in far},
+        distances=far,
+        biased=head.bias is not None,
+        facts={**about.facts, "training_images": len(trained), "of_training_images": of},
+    )
+    write_whole(folder.path / "known.npz", known.content())
 
 
 def _range(folder: WorkFolder, cache: Path, config: dict[str, Any], data: str, weights: str | None) -> Iterator[Event]:

@@ -17,6 +17,15 @@ MAX_PIXELS = 50_000_000
 MAX_SIDE = 2048
 """Longest side that is kept, pixels; networks see 32, a screen shows fewer than this."""
 
+MAX_WEBP_PIXELS = 20_000_000
+"""Of WebP, whose reader holds four copies of the canvas."""
+
+MAX_COEFFICIENTS = 125_000_000
+"""Largest progressive JPEG, pixels times colours: its reader holds two bytes for each, however small the result is."""
+
+STRIPE_PIXELS = 4_000_000
+"""So many pixels of a very large picture are converted at once."""
+
 GREY = (128, 128, 128)
 """Colour of the bars beside a padded picture: the middle of the range, near zero once normalised."""
 
@@ -87,9 +96,10 @@ def read_photo(content: bytes, name: str = "the file", formats: tuple[str, ...] 
         raise PhotoError(f"{subject} is a {kind} file; save it as {_listed(formats, 'or')} and try again.")
     try:
         if kind == "WebP":
-            _check_size(_webp_size(content), subject)
+            _check_size(_webp_size(content), subject, MAX_WEBP_PIXELS)
         picture = _open(content, kind)
-        _check_size(picture.size, subject)
+        most = MAX_COEFFICIENTS // len(picture.getbands()) if "progressive" in picture.info else MAX_PIXELS
+        _check_size(picture.size, subject, most)
         return _plain(picture)
     except PhotoError:
         raise
@@ -153,13 +163,13 @@ def _listed(formats: tuple[str, ...], joint: str = "and") -> str:
     return f"{', '.join(formats[:-1])} {joint} {formats[-1]}" if len(formats) > 1 else formats[0]
 
 
-def _check_size(size: tuple[int, int], subject: str) -> None:
+def _check_size(size: tuple[int, int], subject: str, most: int) -> None:
     width, height = size
     if width < 1 or height < 1:
         raise PhotoError(f"{subject} has no pixels; its size is given as {width} by {height}.")
-    if width * height > MAX_PIXELS:
+    if width * height > most:
         raise PhotoError(
-            f"{subject} measures {width:,} by {height:,} pixels, more than the {MAX_PIXELS // 1_000_000} million "
+            f"{subject} measures {width:,} by {height:,} pixels, more than the {most // 1_000_000} million "
             "that are read; make it smaller and try again."
         )
 
@@ -198,17 +208,7 @@ def _plain(picture: Image.Image) -> Image.Image:
     picture.draft(None, (MAX_SIDE, MAX_SIDE))  # a large JPEG is decoded at a half, a quarter or an eighth
     picture.load()
     orientation = _orientation(picture)
-    if picture.mode.startswith(("I", "F")):
-        picture = _eight_bits(picture)
-    elif picture.has_transparency_data:
-        key = picture.info.get("transparency")
-        if (
-            isinstance(key, tuple) and max(key) > 255
-        ):  # Pillow keeps the upper byte of 16-bit colours, but not of the key
-            picture.info["transparency"] = tuple(value >> 8 for value in key)
-        picture = picture.convert("RGBA")
-    elif picture.mode != "RGB":
-        picture = picture.convert("RGB")
+    picture = _reduced(picture)
     if max(picture.size) > MAX_SIDE:
         picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
     if picture.mode == "RGBA":
@@ -220,6 +220,47 @@ def _plain(picture: Image.Image) -> Image.Image:
     if orientation in _UPRIGHT:
         picture = picture.transpose(_UPRIGHT[orientation])
     return picture
+
+
+def _reduced(picture: Image.Image) -> Image.Image:
+    """In plain colours, and a very large picture at a whole fraction of its size.
+
+    That one is worked through in stripes, as a second copy of it in another mode would take hundreds of megabytes.
+    """
+    if picture.mode == "RGB" and not picture.has_transparency_data:
+        return picture
+    factor = max(picture.size) // (3 * MAX_SIDE)
+    if factor < 2 and picture.width * picture.height <= STRIPE_PIXELS:
+        return _coloured(picture)
+    factor = max(factor, 1)
+    rows = max(STRIPE_PIXELS // picture.width // factor, 1) * factor
+    board: Image.Image | None = None
+    for top in range(0, picture.height, rows):
+        stripe = _coloured(picture.crop((0, top, picture.width, min(top + rows, picture.height))))
+        if factor > 1:
+            # Colours of transparent places must not bleed into their neighbours.
+            mode = stripe.mode
+            stripe = (stripe.convert("RGBa") if mode == "RGBA" else stripe).reduce(factor)
+            stripe = stripe.convert(mode) if mode == "RGBA" else stripe
+        if board is None:
+            board = Image.new(stripe.mode, (stripe.width, -(-picture.height // factor)))
+        board.paste(stripe, (0, top // factor))
+    assert board is not None
+    return board
+
+
+def _coloured(picture: Image.Image) -> Image.Image:
+    """Grey, RGB or RGBA of eight bits."""
+    if picture.mode.startswith(("I", "F")):
+        return _eight_bits(picture)
+    if picture.has_transparency_data:
+        key = picture.info.get("transparency")
+        if (
+            isinstance(key, tuple) and max(key) > 255
+        ):  # Pillow keeps the upper byte of 16-bit colours, but not of the key
+            picture.info["transparency"] = tuple(value >> 8 for value in key)
+        return picture if picture.mode == "RGBA" else picture.convert("RGBA")
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
 def _orientation(picture: Image.Image) -> int:

@@ -21,7 +21,7 @@ from cifar_core.photos import PhotoError, square
 from cifar_core.runs import Run, RunError
 from cifar_core.sources import DataError
 from pages import ui
-from pages.ui import charts, examples, loaders, reference, tour
+from pages.ui import charts, erasing, examples, explaining, familiar, loaders, reference, tour
 
 if TYPE_CHECKING:
     from cifar_core.networks import Network
@@ -290,13 +290,33 @@ def show(weights: Weights, subject: Subject) -> None:
         wanted, layer, opacity = choose_heat(network, answer)
     with looking:
         show_heat(weights, subject, network.classes[wanted], wanted, layer, opacity)
+    case = explaining.Case(
+        weights.run,
+        weights.checkpoint,
+        weights.path,
+        weights.version,
+        subject.name,
+        subject.pixels,
+        subject.picture,
+        network.classes,
+        answer,
+        subject.true,
+    )
     with answering:
         show_answer(subject, network.classes, answer)
+        familiar.verdict(case)
     st.caption(
         f"Run {weights.run.id} · {weights.checkpoint} weights, epoch {network.metadata['epoch']:.3g} · trained on "
         f"{ui.plain(network.metadata['data_name'])}"
     )
+    explaining.look_closer(case, CLOSER)
 
+
+CLOSER = (
+    ("Is it one of the classes at all?", ":material/help_center:", familiar.out_of_the_classes),
+    ("Training images that shaped the answer", ":material/school:", familiar.influence),
+    ("Patch eraser", ":material/ink_eraser:", erasing.eraser),
+)
 
 ui.page("Explain")
 tour.show("Explain")

@@ -38,6 +38,8 @@ WITHOUT_TORCH = (
     "features",
     "umap",
     "selections",
+    "familiarity",
+    "erasing",
     "job",
     "__main__",
 )
@@ -171,6 +173,9 @@ def test_training_and_what_looks_at_networks_do_not_know_runs() -> None:
         "evaluation",
         "features",
         "explain",
+        "trust",
+        "familiarity",
+        "erasing",
         "networks",
         "transforms",
         "compute",

@@ -1,0 +1,221 @@
+"""The panels below an answer on the Explain page: maps, trust, training images, foreign pictures and the eraser."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cifar_core import job
+from cifar_core.datasets import open_cached
+from cifar_core.erasing import erase
+from cifar_core.explain import METHODS
+from cifar_core.familiarity import Known
+from cifar_core.networks import load_network
+from cifar_core.runs import Run
+from tests.conftest import Tiny
+from tests.test_page_explain import PHOTO, bars, file_of, text_of, upload
+
+PAGE = "pages/explain.py"
+Open = Callable[..., Any]
+MAPS, TRUST, OVER = "Maps side by side", "Can the map be trusted?", "The map over training"
+FOREIGN, PULL, ERASER = "Is it one of the classes at all?", "Training images that shaped the answer", "Patch eraser"
+
+
+def opened(dashboard: Open, panel: str, state: dict[str, Any] | None = None, **query: str) -> Any:
+    app = dashboard(PAGE, **query)
+    app.session_state[f"panel_{panel}"] = True
+    for key, value in (state or {}).items():
+        app.session_state[key] = value
+    app.run()
+    assert not app.exception, app.exception
+    return app
+
+
+def alts(app: Any) -> list[str]:
+    """What a screen reader says of the small pictures."""
+    page = "".join(element.proto.body for element in app.get("html"))
+    return re.findall(r'<img src="data:image/png[^"]*" alt="([^"]*)"', page)
+
+
+@pytest.fixture
+def known_run(trained_run: Run, tiny: Tiny) -> Run:
+    folder, task = job.familiarity_task(trained_run, "best", tiny.info)
+    (folder.path / "task.json").write_text(json.dumps(task))
+    with folder.held():
+        assert list(job.execute_task(folder, tiny.cache))[-1].outcome == "finished"
+    return trained_run
+
+
+def table_of(run: Run, tiny: Tiny) -> Known:
+    return Known.load(job.familiarity_task(run, "best", tiny.info)[0].path / "known.npz")
+
+
+def test_panels_are_closed_and_cost_nothing_at_first(dashboard: Open, trained_run: Run) -> None:
+    app = dashboard(PAGE)
+    titles = [panel.label for panel in app.expander]
+    assert titles == [MAPS, TRUST, OVER, FOREIGN, PULL, ERASER]
+    assert not alts(app)
+
+
+def test_every_method_is_drawn_side_by_side_on_one_scale(dashboard: Open, trained_run: Run) -> None:
+    app = opened(dashboard, MAPS, {"side_methods": list(METHODS)})
+    pictures = alts(app)
+    assert [alt.split(" of the evidence")[0].removesuffix(" (of no class)") for alt in pictures] == [
+        method.title for method in METHODS.values()
+    ]
+    text = text_of(app)
+    assert re.search(r"Full heat is [\d.]+ times the mean strength of a map, in all pictures", text)
+    assert "Grad-CAM (Selvaraju et al., 2017)" in text
+    assert f"Run {trained_run.id} · best weights" in text
+    assert "guides the 1 ReLU layers" in text
+
+
+def test_layers_of_one_method_and_this_against_that(dashboard: Open, trained_run: Run) -> None:
+    state = {"side_kind": "Layers", "side_layers": ["conv1", "pool1"], "side_why": "square", "side_not": "circle"}
+    app = opened(dashboard, MAPS, state)
+    assert [alt.split(" of ")[0] for alt in alts(app)] == ["conv1", "pool1"]
+    assert "What speaks for square and not circle." in text_of(app)
+    page = "".join(element.proto.body for element in app.get("html"))
+    assert "conv1 · 30×30 cells" in page
+    assert "pool1 · 15×15 cells" in page
+
+
+def test_runs_are_asked_the_same(dashboard: Open, trained_run: Run, make_run: Callable[..., Run]) -> None:
+    other = make_run(seed=5)
+    app = opened(dashboard, MAPS, {"side_kind": "Runs"}, run=trained_run.id)
+    found = alts(app)
+    assert len(found) == 2
+    for run in (trained_run, other):
+        assert any(run.id.split("-")[3] in alt for alt in found)
+
+
+def test_an_empty_map_is_a_warning_and_no_red_picture(
+    dashboard: Open, trained_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cifar_core import explain
+
+    plain = explain.explain
+
+    def hardly(model: Any, images: Any, method: str, *more: Any, **how: Any) -> Any:
+        return plain(model, images, method, *more, **how) * (method == "occlusion")
+
+    monkeypatch.setattr(explain, "explain", hardly)
+    app = opened(dashboard, MAPS, {"side_methods": ["grad_cam", "occlusion"]})
+    (warning,) = [warning for warning in app.warning if "Nothing speaks for" in warning.value]
+    assert "Grad" in warning.value
+    assert "Occlusion" not in warning.value
+    assert [alt.endswith(", empty") for alt in alts(app)] == [True, False]
+    app.session_state[f"panel_{TRUST}"] = True
+    app.run()
+    assert "This map is empty" in text_of(app)
+
+
+def test_trust_tells_areas_against_chance_and_what_is_left_without_learning(dashboard: Open, trained_run: Run) -> None:
+    app = opened(dashboard, TRUST)
+    text = text_of(app)
+    assert "15×15 cells apart, enlarged to 32×32 pixels" in text
+    areas = re.search(
+        r"deletion curve ([\d.]+), by chance ([\d.]+) .*insertion curve ([\d.]+), by chance ([\d.]+)", text
+    )
+    assert areas
+    assert all(0 <= float(area) <= 1 for area in areas.groups())
+    assert "With all weights new" in text
+    assert "Adebayo" in text
+
+
+def test_the_map_over_training_is_drawn_at_each_kept_moment(dashboard: Open, make_run: Callable[..., Run]) -> None:
+    run = make_run(epochs=3, keep_every=1)
+    app = opened(dashboard, OVER, run=run.id)
+    assert len(alts(app)) == 3
+    page = "".join(element.proto.body for element in app.get("html"))
+    assert [int(epoch) for epoch in re.findall(r"epoch (\d): ", page)] == [1, 1, 2, 2, 3, 3]
+    assert "at the 3 moments whose weights" in text_of(app)
+
+
+def test_a_run_that_kept_one_moment_says_how_to_keep_more(dashboard: Open, make_run: Callable[..., Run]) -> None:
+    app = opened(dashboard, OVER, run=make_run().id)
+    assert "keep_every" in text_of(app)
+
+
+def test_before_all_images_were_looked_at_a_button_offers_it(dashboard: Open, trained_run: Run) -> None:
+    for panel in (FOREIGN, PULL):
+        app = opened(dashboard, panel)
+        assert "Look at all images" in [button.label for button in app.button]
+        assert not alts(app)
+
+
+def test_the_images_that_pulled_most_are_those_of_the_core(dashboard: Open, known_run: Run, tiny: Tiny) -> None:
+    app = opened(dashboard, PULL, image="4")
+    table = table_of(known_run, tiny)
+    split = open_cached(tiny.info.id, tiny.cache).test
+    network = load_network(known_run.checkpoints()["best"])
+    feature = next(iter(network.embeddings(split.images[4][None]))).numpy()[0]
+    answer = network.probabilities(split.images[4][None])[0].numpy()
+    pulls = table.influence(feature, answer, int(answer.argmax()))
+    best = table.indices[np.argsort(-pulls)[:8]]
+    assert [int(re.search(r"Training image (\d+)", alt)[1]) for alt in alts(app)[:8]] == best.tolist()
+    assert "TracIn (Pruthi et al., 2020) of the last layer at these weights" in text_of(app)
+
+
+def test_a_picture_is_ranked_among_the_test_images(dashboard: Open, known_run: Run, tiny: Tiny) -> None:
+    app = opened(dashboard, FOREIGN, image="4")
+    table = table_of(known_run, tiny)
+    rank = int((table.energies["test"] < table.energies["test"][4] - 1e-4).sum())
+    # Itself included or not, as a rounding error has it.
+    ranks = [f"higher than {(rank + itself) / 60:.1%} of the test images" for itself in (0, 1)]
+    assert app.metric[0].delta in ranks
+    text = text_of(app)
+    assert f"{table.false_alarms:.1%} of 60 test images are called foreign by mistake" in text
+    assert "too few to promise a rate" in text
+    assert len(alts(app)) == 8
+
+
+@pytest.mark.parametrize("strange", [True, False])
+def test_a_picture_stranger_than_the_validation_images_is_called_foreign_beside_the_answer(
+    dashboard: Open, known_run: Run, tiny: Tiny, strange: bool
+) -> None:
+    table = table_of(known_run, tiny)
+    shift = -1000 if strange else 1000
+    for values in (table.energies, table.distances):
+        values["validation"] = values["validation"] + np.float32(shift)
+    path = job.familiarity_task(known_run, "best", tiny.info)[0].path / "known.npz"
+    path.write_bytes(table.content())
+    for app in (
+        dashboard(PAGE, image="4"),
+        upload(dashboard(PAGE, **PHOTO), "page.png", file_of(Image.new("RGB", (90, 90), (255, 255, 255)), "PNG")),
+    ):
+        warnings = [warning.value for warning in app.warning if "Unlike anything it was trained on" in warning.value]
+        assert len(warnings) == strange
+
+
+def test_erased_squares_move_the_answer(dashboard: Open, trained_run: Run, tiny: Tiny) -> None:
+    app = opened(dashboard, ERASER, {"squares": ["A1", "C4", "D4"]}, image="4")
+    split = open_cached(tiny.info.id, tiny.cache).test
+    network = load_network(trained_run.checkpoints()["best"])
+    squares = np.zeros((8, 8), bool)
+    squares[0, 0] = squares[3, 2] = squares[3, 3] = True
+    changed = erase(np.array(split.images[4]), squares, "erase", network.mean)
+    expected = network.probabilities(changed[None])[0].numpy()
+    assert f"{network.classes[int(expected.argmax())]}" in next(iter(bars(app)))
+    assert f"{expected.max():.1%}" in text_of(app) or expected.max() > 0.999
+    next(button for button in app.button if button.label == "Take all back").click().run()
+    assert app.session_state["squares"] == []
+
+
+def test_the_smallest_erasure_changes_the_answer(dashboard: Open, trained_run: Run, tiny: Tiny) -> None:
+    app = opened(dashboard, ERASER, image="4")
+    before = next(iter(bars(app)))
+    button = next(button for button in app.button if button.label.startswith("Smallest erasure"))
+    button.click().run()
+    assert not app.exception, app.exception
+    text = text_of(app)
+    assert "found greedily" in text
+    assert "The answer is now" in text
+    assert f"no longer {before}" in text
+    assert 1 <= len(app.session_state["squares"]) < 64
