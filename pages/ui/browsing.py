@@ -157,7 +157,7 @@ def show_sheet(
             is_wrong = predicted != name
             alt += f", predicted {predicted}{' (wrong)' if is_wrong else ''}"
         # A word that does not fit would be broken anywhere.
-        short = name if side >= 64 or len(name) <= 9 else f"{name[:7]}…"
+        short = name if side >= 64 or len(name) <= 8 else f"{name[:6]}…"
         captions.append(notes[n] if notes else f"{charts.brief(short, 10)} {index}")
         alts.append(alt)
         wrong.append(is_wrong)
