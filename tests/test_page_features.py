@@ -19,7 +19,7 @@ from cifar_core import job
 from cifar_core.datasets import open_cached
 from cifar_core.features import Mapping
 from cifar_core.runs import Run, WorkFolder, write_whole
-from pages.ui import atlas, charts, mapping
+from pages.ui import atlas, charts, mapping, sheet
 
 PAGE = "pages/features.py"
 
@@ -271,8 +271,8 @@ def test_pictures_are_on_the_sheets_where_the_map_looks_for_them(tiny: Any, cach
 def test_images_near_on_the_map_are_on_the_same_sheet() -> None:
     points = np.stack(np.meshgrid(np.arange(64), np.arange(64)), axis=-1).reshape(-1, 2)
     sheets = atlas.beside_each_other(points) // atlas.PER_SHEET
-    for sheet in range(16):
-        assert np.ptp(points[sheets == sheet], axis=0).max() < 32
+    for number in range(16):
+        assert np.ptp(points[sheets == number], axis=0).max() < 32
 
 
 def test_the_map_says_what_it_is(dashboard: Callable[..., Any], trained_run: Run, tiny: Any, cache: Path) -> None:
@@ -421,10 +421,26 @@ def test_first_filters_are_shown_with_what_they_are_of(
     dashboard: Callable[..., Any], trained_run: Run, tiny: Any
 ) -> None:
     app = dashboard(PAGE, view="First filters")
-    assert len(gallery(app)) == 16
+    assert len(sheet_of(app)["alts"]) == 16
     said = text_of(app)
     assert "The 16 filters of the first layer" in said
     assert trained_run.id in said
+
+
+def test_a_click_on_a_filter_shows_its_channel(
+    dashboard: Callable[..., Any], trained_run: Run, tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import streamlit as st
+
+    # A button in its place, as only a browser clicks on a component.
+    monkeypatch.setattr(
+        sheet, "show_pictures", lambda *_, on_pick, **__: st.button("filter 5", on_click=on_pick, args=(5,))
+    )
+    app = dashboard(PAGE, view="First filters")
+    app.button[-1].click().run()
+    assert not app.exception
+    assert "Channel 5 of layer" in text_of(app)
+    assert app.query_params["view"] == "Activations"
 
 
 def test_the_map_stays_the_same_so_that_a_rerun_changes_nothing(

@@ -233,11 +233,20 @@ def filters(run: Run, checkpoint: str) -> None:
         f"**The {len(weights)} filters of the first layer** ({ui.plain(found.layer)}), {weights.shape[2]} × "
         f"{weights.shape[3]} pixels of red, green and blue each"
     )
-    ui.gallery(
-        np.stack([_sized(picture, 72) for picture in filter_pictures(weights)]),
+
+    def look(channel: int) -> None:
+        st.session_state["view"] = "Activations"
+        st.session_state["channel_layer"] = found.layer
+        st.session_state["channel"] = channel
+
+    sheet.show_pictures(
+        np.stack([_sized(picture, 32) for picture in filter_pictures(weights)]),
         [f"{k}: {norm:.2g}" for k, norm in enumerate(norms)],
         [f"Filter {k}, norm {norm:.2g}" for k, norm in enumerate(norms)],
-        size=72,
+        "filter-sheet",
+        label=f"Filters of layer {found.layer}",
+        side=72,
+        on_pick=look,
     )
     epoch = loaders.network(path, loaders.version(path)).metadata.get("epoch", 0)
     steps = run.start.steps_per_epoch if run.start else 0
@@ -251,7 +260,7 @@ def filters(run: Run, checkpoint: str) -> None:
         ui.plain(
             f"Run {run.id} · {ui.checkpoint_label(checkpoint, steps)}, epoch {epoch:.4g}. Grey is 0; brighter than "
             "grey adds, darker takes away, and colours tell red, green and blue apart. Each is stretched to its "
-            f"largest weight; below each its number and its norm. {learned}"
+            f"largest weight; below each its number and its norm; a click shows its channel. {learned}"
         )
     )
 
