@@ -935,13 +935,13 @@ RECIPES: dict[str, Recipe] = {
         # So few epochs show no image often enough for shifts to help, and gain from more and smaller steps.
         {
             **_SPRINT,
-            "width": 0.4,
+            "width": 0.375,
             "epochs": 2,
             "batch_size": 250,
             "learning_rate": 0.17,
             "label_smoothing": 0.1,
             "crop_padding": 0,
-            "early_share": 0.66,
+            "early_share": 0.6,
         },
     ),
     "good": Recipe(

@@ -18,6 +18,7 @@ from cifar_core.explain import METHODS
 from cifar_core.familiarity import Known
 from cifar_core.networks import load_network
 from cifar_core.runs import Run
+from pages.ui import charts
 from tests.conftest import Tiny
 from tests.test_page_explain import PHOTO, bars, file_of, text_of, upload
 
@@ -219,3 +220,10 @@ def test_the_smallest_erasure_changes_the_answer(dashboard: Open, trained_run: R
     assert "The answer is now" in text
     assert f"no longer {before}" in text
     assert 1 <= len(app.session_state["squares"]) < 64
+
+
+@pytest.mark.parametrize(
+    "pictures", [[Image.new("RGB", (64, 32))], np.zeros((1, 3, 32, 64), np.uint8)], ids=["pictures", "pixels"]
+)
+def test_pictures_in_a_row_keep_their_shape(pictures: Any) -> None:
+    assert 'width="168" height="84"' in charts.gallery(pictures, ["a map"], ["a map of a picture"], 84)

@@ -123,12 +123,16 @@ def gallery(images: Any, captions: Sequence[str], alts: Sequence[str], size: int
     """A grid of small images that fits any width, as HTML with the images inside.
 
     Args:
-        images: (B, 3, H, W) uint8.
+        images: (B, 3, H, W) uint8, or pictures of one size.
         captions: One line below each image; may be empty.
         alts: What a screen reader says of each image.
         size: Height of a picture on the page, in CSS pixels.
     """
-    wide = round(size * np.shape(images[0])[2] / np.shape(images[0])[1]) if len(images) else size
+    wide = size
+    if len(images):
+        first = images[0]
+        across, down = first.size if isinstance(first, Image.Image) else np.shape(first)[:0:-1]
+        wide = round(size * across / down)
     cells = "".join(
         f'<figure style="margin:0;width:{wide}px;min-width:0">'
         f'<img src="{png_uri(image)}" alt="{html.escape(alt, quote=True)}" width="{wide}" height="{size}" '

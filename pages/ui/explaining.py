@@ -559,7 +559,7 @@ _AXIS = {"labelFontSize": 12, "titleFontSize": 12}
 
 TRUST_CURVES: dict[str, Any] = {
     "width": "container",
-    "height": 220,
+    "height": 300,
     "mark": {"type": "line", "point": False, "strokeWidth": 2.5},
     "encoding": {
         "x": {
@@ -600,7 +600,7 @@ TRUST_CURVES: dict[str, Any] = {
 
 SANITY_CURVE: dict[str, Any] = {
     "width": "container",
-    "height": 180,
+    "height": 250,
     "mark": {"type": "line", "point": True, "strokeWidth": 2.5, "color": "#0072B2"},
     "encoding": {
         "x": {
