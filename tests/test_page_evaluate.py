@@ -78,7 +78,7 @@ def captions(app: Any) -> str:
 
 
 def galleries(app: Any) -> list[str]:
-    return [element.proto.body for element in app.get("html")]
+    return [element.proto.body for element in app.get("html") if "<style>" not in element.proto.body]
 
 
 def cells_shown(app: Any) -> dict[tuple[str, str], dict[str, Any]]:
