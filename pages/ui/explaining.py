@@ -334,7 +334,8 @@ def show_maps(case: Case, maps: Sequence[tuple[str, Map]], one_scale: bool, ques
         found.values / strength if strength > 0 else found.values
         for (_, found), strength in zip(maps, strengths, strict=True)
     ]
-    top = max((float(np.abs(values).max()) for values in scaled), default=0.0) or 1.0
+    # Of the middle map: beside a single bright pixel of one, all others would be dark.
+    top = float(np.median([np.abs(values).max() for values in scaled if values.any()] or [1.0]))
     base = case.picture.resize((SIDE * 2, SIDE * 2), Image.Resampling.NEAREST)
     pictures, captions, alts, empty = [], [], [], []
     for (title, found), values in zip(maps, scaled, strict=True):
@@ -342,7 +343,7 @@ def show_maps(case: Case, maps: Sequence[tuple[str, Map]], one_scale: bool, ques
         nothing = not values.any()
         if nothing:
             empty.append(title)
-        pictures.append(base if nothing else loaders.drawn(base, values / top, 0.7))
+        pictures.append(base if nothing else loaders.drawn(base, np.clip(values / top, -1, 1), 0.7))
         told = "empty: nothing speaks for it" if nothing else f"{rows}×{columns} cells"
         captions.append(f"{title} · {told}")
         alts.append(f"{title} of the evidence for {question} over {case.name}" + (", empty" if nothing else ""))
@@ -357,7 +358,7 @@ def show_maps(case: Case, maps: Sequence[tuple[str, Map]], one_scale: bool, ques
         )
     height, width = case.pixels.shape[1:]
     scale = (
-        f"Full heat is {top:.3g} times the mean strength of a map, in all pictures"
+        f"Full heat is {top:.3g} times the mean strength of a map, or more, in all pictures"
         if one_scale
         else "Full heat is each map's own strongest place"
     )
@@ -558,6 +559,8 @@ def _origin(case: Case) -> str:
 _AXIS = {"labelFontSize": 12, "titleFontSize": 12}
 
 TRUST_CURVES: dict[str, Any] = {
+    # One legend below the other, or on a narrow screen the second is cut.
+    "config": {"legend": {"layout": {"bottom": {"direction": "vertical", "anchor": "start"}}}},
     "width": "container",
     "height": 300,
     "mark": {"type": "line", "point": False, "strokeWidth": 2.5},
