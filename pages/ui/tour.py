@@ -99,7 +99,7 @@ def offer(infos: list[DataInfo]) -> None:
             small = drawn or (bool(infos) and infos[0].train_images < LARGE)
             st.markdown(
                 f"**New here?** Train a first small network {about}, which takes "
-                f"{'20 to 30 seconds' if small else 'a minute or two'} on two cores, and look at it in "
+                f"{'about 20 seconds' if small else 'a minute or two'} on two cores, and look at it in "
                 f"{len(STEPS)} steps."
             )
             if st.button("Train a first network", type="primary", icon=":material/tour:", disabled=not infos):
