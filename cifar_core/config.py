@@ -941,7 +941,7 @@ RECIPES: dict[str, Recipe] = {
             "learning_rate": 0.17,
             "label_smoothing": 0.1,
             "crop_padding": 0,
-            "early_share": 0.6,
+            "early_share": 0.5,
         },
     ),
     "good": Recipe(
