@@ -54,6 +54,9 @@ _SIGNATURES = (
     ("BMP", 0, b"BM"),
 )
 
+# Of the formats above, those spoken with a vowel first.
+_VOWELS = ("AVIF", "SVG", "icon")
+
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -93,7 +96,8 @@ def read_photo(content: bytes, name: str = "the file", formats: tuple[str, ...] 
     if kind is None:
         raise PhotoError(f"{subject} is not a picture; {_listed(formats)} files can be read.")
     if kind not in formats:
-        raise PhotoError(f"{subject} is a {kind} file; save it as {_listed(formats, 'or')} and try again.")
+        article = "an" if kind.startswith(_VOWELS) else "a"
+        raise PhotoError(f"{subject} is {article} {kind} file; save it as {_listed(formats, 'or')} and try again.")
     try:
         if kind == "WebP":
             _check_size(_webp_size(content), subject, MAX_WEBP_PIXELS)
@@ -229,7 +233,7 @@ def _reduced(picture: Image.Image) -> Image.Image:
     """
     if picture.mode == "RGB" and not picture.has_transparency_data:
         return picture
-    factor = max(picture.size) // (3 * MAX_SIDE)
+    factor = max(picture.size) // MAX_SIDE  # what is left is still copied twice when it is shrunk to the last pixel
     if factor < 2 and picture.width * picture.height <= STRIPE_PIXELS:
         return _coloured(picture)
     factor = max(factor, 1)

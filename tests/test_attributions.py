@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 
+import captum.attr as captum
 import numpy as np
 import pytest
+import pytorch_grad_cam as cams
 import torch
 from torch import Tensor, nn
 
@@ -23,9 +25,6 @@ from cifar_core.explain import (
 )
 from cifar_core.models import Classifier
 from tests.test_explain import network, photos, pooled
-
-cams = pytest.importorskip("pytorch_grad_cam", reason="grad-cam is not installed; requirements-dev.txt names it")
-captum = pytest.importorskip("captum.attr", reason="captum is not installed; requirements-dev.txt names it")
 
 CASES = [
     ("resnet9", "residual2"),
