@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import torch
 from sklearn import manifold
 from sklearn.neighbors import NearestNeighbors
 
@@ -164,6 +166,15 @@ def test_a_large_map_takes_the_interpolated_way_and_separates_too():
     assert purity(points, labels) > 0.95
 
 
+@pytest.fixture
+def own_threads() -> Iterator[None]:
+    """openTSNE sets the number of threads for the whole process, and with another one torch rounds otherwise."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("own_threads")
 def test_several_threads_are_allowed():
     assert np.isfinite(last(project(groups(120)[0], iterations=30, threads=2))).all()
 
