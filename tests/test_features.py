@@ -166,15 +166,14 @@ def test_a_large_map_takes_the_interpolated_way_and_separates_too():
     assert purity(points, labels) > 0.95
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def own_threads() -> Iterator[None]:
-    """openTSNE sets the number of threads for the whole process, and with another one torch rounds otherwise."""
+    """openTSNE and numba set the number of threads of the whole process; with another one torch rounds otherwise."""
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
 
 
-@pytest.mark.usefixtures("own_threads")
 def test_several_threads_are_allowed():
     assert np.isfinite(last(project(groups(120)[0], iterations=30, threads=2))).all()
 
