@@ -23,6 +23,9 @@ SMALLEST_EARLY_SIZE = 12
 GROUPS = ("Data", "Model", "Optimiser", "Learning rate", "Augmentation", "Machine")
 
 
+PADDINGS = ("constant", "reflect")
+"""What padding shows, by torchvision's names: black, or the image mirrored at its border."""
+
 POLICIES = ("none", "randaugment", "trivialaugment", "autoaugment")
 
 STRONGEST_MAGNITUDE, MOST_OPERATIONS = 30, 4
@@ -455,6 +458,14 @@ class TrainConfig:
         high=16,
         unit="pixels",
         live=True,
+    )
+    crop_padding_mode: str = setting(
+        "constant",
+        "What the added pixels show: black (constant), or the image mirrored at its border (reflect).",
+        "Augmentation",
+        choices=PADDINGS,
+        live=True,
+        used_by={"crop_padding": AnyBut(0)},
     )
     crop_padding_probability: float = probability("crop_padding", "cropped so", label="Probability of a crop")
     policy: str = setting(

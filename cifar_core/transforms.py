@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cifar_core import policies
-from cifar_core.config import POLICIES, TrainConfig
+from cifar_core.config import PADDINGS, POLICIES, TrainConfig
 from cifar_core.policies import LUMA
 
 Channels = tuple[float, float, float]
@@ -45,7 +45,8 @@ class Augmentation:
 
     Args:
         flip: Probability in [0, 1] of mirroring left to right.
-        crop_padding: Black pixels added on every side before a random crop back to the size.
+        crop_padding: Pixels added on every side before a random crop back to the size.
+        crop_padding_mode: "constant" for black ones, "reflect" for the image mirrored at its border.
         policy: "none", "randaugment", "trivialaugment" or "autoaugment"; see `cifar_core.policies`.
         policy_operations: Of RandAugment: operations for an image.
         policy_magnitude: Of RandAugment: from 0 to 30.
@@ -69,6 +70,7 @@ class Augmentation:
 
     flip: float = 0.0
     crop_padding: int = 0
+    crop_padding_mode: str = "constant"
     crop_padding_probability: float = 1.0
     policy: str = "none"
     policy_operations: int = 2
@@ -97,6 +99,9 @@ class Augmentation:
     def __post_init__(self) -> None:
         if self.policy not in POLICIES:
             raise ValueError(f"policy must be one of {', '.join(POLICIES)}, but is {self.policy!r}.")
+        if self.crop_padding_mode not in PADDINGS:
+            known = ", ".join(PADDINGS)
+            raise ValueError(f"crop_padding_mode must be one of {known}, but is {self.crop_padding_mode!r}.")
         for name, value in dataclasses.asdict(self).items():
             if name in ("flip", "grey", "erasing") or name.endswith("_probability"):
                 if not 0 <= value <= 1:
@@ -107,7 +112,7 @@ class Augmentation:
                 raise ValueError(f"{name} must be above 0 and at most 1, but is {value}.")
             elif name == "scaling" and not 0 <= value < 1:
                 raise ValueError(f"{name} must be at least 0 and below 1, but is {value}.")
-            elif name != "policy" and not (math.isfinite(value) and value >= 0):
+            elif name not in ("policy", "crop_padding_mode") and not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} must be a finite number of at least 0, but is {value}.")
 
     @classmethod
@@ -196,6 +201,11 @@ def draw(how: Augmentation, images: int, height: int, width: int, generator: tor
     box, erased, jitter, sigma = whole.expand(images, 4), alike(0, 0, 0, 0).long(), alike(0, 0, 0, 0), alike(0)[:, 0]
     operations, magnitudes = alike().long(), alike()
     if how.crop_padding:
+        if how.crop_padding_mode == "reflect" and how.crop_padding >= min(height, width):
+            raise ValueError(
+                f"crop_padding must be smaller than the images' {min(height, width)} pixels where they are mirrored, "
+                f"but is {how.crop_padding}."
+            )
         offset = (chance[:, 1:3] * (2 * how.crop_padding + 1)).long()
         offset = torch.where(happens(0, "crop_padding")[:, None], offset, how.crop_padding)
     if how.rotation:
@@ -332,10 +342,19 @@ def _flip_and_crop(images: Tensor, drawn: Draw) -> Tensor:
     rows = offset[:, :1] + torch.arange(height, device=device)
     columns = offset[:, 1:] + torch.arange(width, device=device)
     columns = torch.where(flip[:, None], width + 2 * padding - 1 - columns, columns)
-    places = rows[:, :, None] * (width + 2 * padding) + columns[:, None, :]
+    if drawn.how.crop_padding_mode == "reflect":
+        padded, along = images, width
+        rows, columns = _mirrored(rows - padding, height), _mirrored(columns - padding, width)
+    else:
+        padded, along = F.pad(images, (padding,) * 4), width + 2 * padding
+    places = rows[:, :, None] * along + columns[:, None, :]
     index = places.view(batch, 1, -1).expand(-1, channels, -1)
-    padded = F.pad(images, (padding,) * 4)
     return padded.reshape(batch, channels, -1).gather(2, index).view(batch, channels, height, width)
+
+
+def _mirrored(places: Tensor, side: int) -> Tensor:
+    """Places beyond a border, of which the pixels are not repeated, counted back into the image."""
+    return (side - 1) - ((side - 1) - places.abs()).abs()
 
 
 def _mapped(images: Tensor, drawn: Draw) -> Tensor:
@@ -407,9 +426,7 @@ def _blurred(images: Tensor, sigma: Tensor, largest: float) -> Tensor:
         away = torch.arange(-radius, radius + 1)
         # As wide as no pixel where nothing is blurred.
         kernels = (-((away / sigma.clamp(min=1e-3)[:, None]) ** 2) / 2).softmax(1)
-        places = torch.arange(side)[:, None] + away
-        places = places.abs()
-        places = torch.where(places >= side, 2 * (side - 1) - places, places)
+        places = _mirrored(torch.arange(side)[:, None] + away, side)
         # A sum of products, as additions at random places have no fixed order on a GPU.
         table = F.one_hot(places, side).double().transpose(0, 1).reshape(len(away), -1)
         return (kernels @ table).view(-1, side, side).float().to(images.device)

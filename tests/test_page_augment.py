@@ -164,7 +164,7 @@ def test_sliders_say_what_the_settings_of_a_training_say(dashboard: Callable[...
     shown = {slider.key: slider for slider in app.slider}
     for name in augmenting.PIPELINE:
         about = FIELDS[name].metadata
-        if name == "policy" or (name.endswith("_probability") and name not in shown):
+        if about["choices"] or (name.endswith("_probability") and name not in shown):
             continue
         assert (shown[name].min, shown[name].max) == (about["low"], about["high"])
         assert shown[name].help == about["help"]

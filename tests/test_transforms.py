@@ -59,7 +59,8 @@ def referred(image: torch.Tensor, how: Augmentation, drawn, place: int) -> torch
     if drawn.flip[place]:
         image = reference.horizontal_flip(image)
     top, left = drawn.offset[place].tolist()
-    image = reference.crop(reference.pad(image, [how.crop_padding]), top, left, height, width)
+    padded = reference.pad(image, [how.crop_padding], padding_mode=how.crop_padding_mode)
+    image = reference.crop(padded, top, left, height, width)
     if how.rotation or how.translation or how.scaling:
         # torchvision counts the angle of this one clockwise.
         angle, shift = -drawn.angle[place].item(), drawn.shift[place].tolist()
@@ -104,6 +105,7 @@ def test_nothing_enabled_is_exactly_the_image_divided_by_255():
         Augmentation(flip=1.0),
         Augmentation(crop_padding=4),
         Augmentation(crop_padding=16),
+        Augmentation(flip=0.5, crop_padding=16, crop_padding_mode="reflect"),
         Augmentation(flip=0.5, crop_padding=4),
         Augmentation(flip=0.5, crop_padding=3, cutout=8),
         Augmentation(cutout=1),
@@ -115,6 +117,12 @@ def test_flip_crop_and_cutout_equal_torchvision_exactly(how, size):
     drawn = draw(how, 32, *size, generator_for(3, 4))
     expected = torch.stack([referred(image, how, drawn, place) for place, image in enumerate(images)])
     assert torch.equal(apply(images, drawn), expected)
+
+
+def test_images_too_small_for_mirrored_padding_are_refused_in_words():
+    how = Augmentation(crop_padding=8, crop_padding_mode="reflect")
+    with pytest.raises(ValueError, match="crop_padding must be smaller than the images' 8 pixels"):
+        augment(photos(2, 8, 12), how, generator_for(0, 0))
 
 
 @pytest.mark.parametrize("size", [(32, 32), (24, 40)])
@@ -326,6 +334,7 @@ def test_augmentation_is_off_unless_asked_for():
 
 def test_the_settings_of_a_run_are_taken_over():
     wanted = {"flip": 0.25, "crop_padding": 3, "rotation": 10.0, "crop_scale": 0.3, "colour_jitter": 0.4, "grey": 0.1}
+    wanted |= {"crop_padding_mode": "reflect"}
     wanted |= {"cutout": 8, "translation": 0.1, "scaling": 0.2, "blur": 1.5, "erasing": 0.3, "erasing_to": 0.5}
     wanted |= {"policy": "randaugment", "policy_operations": 3, "policy_magnitude": 5, "policy_probability": 0.6}
     assert Augmentation.from_config(TrainConfig(**wanted)) == Augmentation(**wanted)
@@ -347,6 +356,7 @@ def test_the_settings_of_a_run_are_taken_over():
         ({"erasing": 1.2}, "erasing"),
         ({"rotation_probability": -0.1}, "rotation_probability"),
         ({"policy": "magic"}, "policy"),
+        ({"crop_padding_mode": "magic"}, "crop_padding_mode"),
     ],
 )
 def test_an_impossible_setting_is_named(settings, name):

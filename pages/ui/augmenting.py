@@ -26,7 +26,7 @@ TRANSFORMS = tuple(name for name in PIPELINE if name not in MIXING)
 """Those of `cifar_core.transforms.Augmentation`, which have the same names."""
 
 PARTS = {
-    "Geometry": ("flip", "crop_padding", "rotation", "translation", "scaling", "crop_scale"),
+    "Geometry": ("flip", "crop_padding", "crop_padding_mode", "rotation", "translation", "scaling", "crop_scale"),
     "Policy": ("policy", "policy_operations", "policy_magnitude"),
     "Colour and blur": ("colour_jitter", "grey", "blur"),
     "Erasing": ("cutout", "erasing", "erasing_from", "erasing_to", "erasing_ratio"),
@@ -231,12 +231,14 @@ def in_words(how: dict[str, Any]) -> str:
     """A pipeline in a line: what is on, in the order in which it is applied."""
     said = []
     for name in PIPELINE:
-        describes = name.endswith("_probability") or name.startswith(("policy_", "erasing_"))
+        describes = name.endswith(("_probability", "_mode")) or name.startswith(("policy_", "erasing_"))
         if describes or how[name] == NEUTRAL.get(name, 0):
             continue
         value = settings.spoken(how[name]) if name == "policy" else f"{label(name)} {how[name]:g}"
         if name == "policy" and how[name] == "randaugment":
             value += f" {how['policy_operations']} × {how['policy_magnitude']}"
+        if name == "crop_padding" and how["crop_padding_mode"] == "reflect":
+            value += " (reflect)"
         if name == "erasing":
             value += f" of {how['erasing_from']:.0%} to {how['erasing_to']:.0%}"
         often = how.get(f"{name}_probability", 1)
