@@ -956,8 +956,9 @@ def _steered(run: Run, training: Training, data: DataSet, stack: ExitStack) -> I
             _keep_last(run, training, data)
             run.fulfilled("save")
             kept = training.step
-        # Not between the look at the network after an epoch and what that came to, which follows at once.
-        if run.requested("pause") and not run.requested("stop") and not isinstance(event, Inspected):
+        # Neither between the look at the network after an epoch and what that came to, which follows at once.
+        whole = not isinstance(event, Inspected)
+        if run.requested("pause") and not run.requested("stop") and whole:
             _keep_last(run, training, data)
             kept = training.step
             if not is_told:
@@ -968,7 +969,7 @@ def _steered(run: Run, training: Training, data: DataSet, stack: ExitStack) -> I
                 time.sleep(POLL_SECONDS)
             if not run.requested("stop"):
                 yield _said(run, Resumed())
-        if training.team.told(_Order(stop=run.requested("stop"))).stop:
+        if training.team.told(_Order(stop=run.requested("stop") and whole)).stop:
             if training.step != kept:
                 _keep_last(run, training, data)
             message = f"Stopped after {training.epoch:.2f} epochs; the weights are kept."

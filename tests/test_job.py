@@ -25,7 +25,19 @@ from torch import Tensor
 from cifar_core import compute, job, networks
 from cifar_core.datasets import open_cached, open_dataset
 from cifar_core.evaluation import Evaluation
-from cifar_core.events import Boot, End, Epoch, Event, Paused, Progress, Resumed, Start, TaskProgress, Waiting
+from cifar_core.events import (
+    Boot,
+    End,
+    Epoch,
+    Event,
+    Inspected,
+    Paused,
+    Progress,
+    Resumed,
+    Start,
+    TaskProgress,
+    Waiting,
+)
 from cifar_core.features import Mapping
 from cifar_core.networks import load_network, load_tensors, save_tensors
 from cifar_core.runs import Held, Run, WorkFolder, create_run
@@ -229,6 +241,17 @@ def test_a_run_that_was_stopped_and_killed_ends_with_the_same_weights_bit_for_bi
     assert same(weights(run, "best"), weights(whole, "best"))
     epochs = [row["epoch"] for row in run.history() if row["whole_epoch"]]
     assert epochs == list(range(1, 25))
+
+
+def test_a_stop_waits_for_what_an_epoch_came_to(tiny: Tiny, runs_root: Path) -> None:
+    run = create_run(tiny_config(tiny, epochs=3), runs_root)
+    with run.held():
+        for event in job.execute(run, tiny.cache):
+            if isinstance(event, Inspected):
+                run.request("stop")
+    assert [event.kind for event in run.events()][-3:] == ["inspected", "epoch", "end"]
+    assert run.state == "stopped"
+    assert len(run.epochs) == 1
 
 
 @pytest.mark.usefixtures("workers")
