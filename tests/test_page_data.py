@@ -340,7 +340,8 @@ def test_images_are_filtered_by_whether_a_run_is_right(
 ) -> None:
     app = dashboard(PAGE, split="Test")
     assert not [button for button in app.button if button.label.startswith("Predict all")]
-    app.selectbox(key="judge").set_value(trained_run.id).run()
+    app.selectbox(key="judge_choice").set_value(trained_run.id).run()
+    assert app.query_params["judge"] == trained_run.id, "a name can be of two runs"
     assert [button for button in app.button if button.label == "Predict all 60 test images"]
     folder, task = job.known_task(trained_run, "best", tiny.info, "test")
     (folder.path / "task.json").write_text(json.dumps(task))
@@ -468,7 +469,7 @@ def test_outliers_are_ranked_by_their_distance_to_their_neighbours(
         facts=json.dumps({"run": trained_run.id, "checkpoint": "best", "epoch": 2, "split": "test"}),
     )
     app = dashboard(PAGE, view="Suspects", list="Outliers", split="Test")
-    app.selectbox(key="judge").set_value(trained_run.id).run()
+    app.selectbox(key="judge_choice").set_value(trained_run.id).run()
     assert sheets(app)[0]["captions"][:2] == ["circle 0.900", "stripes 0.700"]
 
 
@@ -504,7 +505,7 @@ def test_a_run_there_is_looks_for_planted_wrong_labels_unless_another_is_chosen(
     dashboard: Callable[..., Any], trained_run: Run, tiny: Tiny
 ) -> None:
     app = dashboard(PAGE, view="Suspects", list="Do such lists work?")
-    assert app.selectbox(key="finder").value == trained_run.id
+    assert app.selectbox(key="finder_choice").value == trained_run.id
     assert "Of 60 test images" in texts(app)
 
 
@@ -521,7 +522,7 @@ def test_label_errors_of_test_images_are_ranked_by_the_mean_over_their_views(
     facts = {"run": trained_run.id, "checkpoint": "best", "epoch": 2, "split": "test"}
     Views(labels, logits, tiny.info.classes, facts).save(folder.path / "views.npz")
     app = dashboard(PAGE, view="Suspects", list="Label errors", split="Test")
-    app.selectbox(key="judge").set_value(trained_run.id).run()
+    app.selectbox(key="judge_choice").set_value(trained_run.id).run()
     assert len(sheets(app)[0]["captions"]) == 1
     assert "flipped and shifted" in texts(app)
 

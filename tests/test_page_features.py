@@ -333,6 +333,17 @@ def test_maps_of_two_weights_lie_beside_each_other_aligned(
         assert table.loc["10-NN accuracy on the map", side] == f"{kept['votes_on_map'][0]:.1%}"
 
 
+def test_a_link_names_what_lies_beside(
+    dashboard: Callable[..., Any], trained_run: Run, make_run: Callable[..., Run]
+) -> None:
+    others = [make_run(seed=seed) for seed in (1, 2)]
+    for other in others:
+        app = dashboard(PAGE, view="Side by side", run=trained_run.id, beside=other.id)
+        assert app.selectbox(key="beside_choice").value == other.id
+    app = dashboard(PAGE, view="Side by side", run=trained_run.id)
+    assert app.query_params["beside"] == app.selectbox(key="beside_choice").value
+
+
 def test_the_maps_of_kept_epochs_are_frames_of_one(
     dashboard: Callable[..., Any], make_run: Callable[..., Run], tiny: Any, cache: Path
 ) -> None:

@@ -23,6 +23,9 @@ PAGE_SIZES = (200, 500, 2000)
 SIDES = {"Small": 32, "Medium": 48, "Large": 64}
 NEAREST = 12
 
+NOBODY = "none"
+"""In the URL, where no run is chosen."""
+
 PICTURE = "picture"
 """The parameter of the URL that names the image in the large view, such as train.17."""
 
@@ -54,18 +57,19 @@ def choose_run(
         begin_with_the_best: Whether the run that validates best, if there is one, is chosen by default.
     """
     runs = {run.id: run for run in list_runs(ui.place().runs) if _knows(run, info)}
-    offered = ["", *runs]
+    offered = [NOBODY, *runs]
     ranks = [run.best.validation_accuracy if run.best else 0.0 for run in runs.values()] if begin_with_the_best else []
+    default = offered[1 + ranks.index(max(ranks))] if ranks else NOBODY
     chosen = st.selectbox(
         label,
         offered,
-        index=1 + ranks.index(max(ranks)) if ranks else 0,
-        format_func=lambda name: charts.run_label(runs[name]) if name else nobody,
-        key=key,
-        bind="query-params",
+        key=ui.remembered(key, offered, default),
+        format_func=lambda name: charts.run_label(runs[name]) if name in runs else nobody,
         width=420,
         help="Runs on this data set, all of its classes. Their best weights are used.",
     )
+    if chosen != NOBODY or key in st.query_params or default != NOBODY:
+        ui.remember(key, chosen)
     return runs.get(chosen)
 
 

@@ -599,15 +599,16 @@ def side_by_side(run: Run, checkpoint: str, info: DataInfo, runs: Sequence[Run])
         ids = [other.id for other in others]
         named = {other.id: charts.run_name(other) for other in others}
         default = next((id for id in ids if id != run.id), run.id)
-        chosen = st.selectbox("Beside it: run", ids, index=ids.index(default), format_func=named.__getitem__,
-                              key="beside", bind="query-params", width=320)  # fmt: skip
+        chosen = st.selectbox("Beside it: run", ids, key=ui.remembered("beside", ids, default),
+                              format_func=named.__getitem__, width=320)  # fmt: skip
+        ui.remember("beside", chosen)
         other = next(one for one in others if one.id == chosen)
         names = list(other.checkpoints())
         if other.id == run.id and len(names) > 1:
             names = [*[name for name in names if name != checkpoint], checkpoint]
         steps = other.start.steps_per_epoch if other.start else 0
         weights = st.selectbox("its weights", names, format_func=lambda name: ui.checkpoint_label(name, steps),
-                               key=f"beside_weights_{other.id}", width=200)  # fmt: skip
+                               key=f"beside_weights_{other.id}", bind="query-params", width=200)  # fmt: skip
         layer = how.layer
         if reference.here(info):
             path = other.checkpoints()[weights]
