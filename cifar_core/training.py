@@ -516,6 +516,10 @@ class Training:
                 spent = now - began - away
                 left = spent / done * (count - done)
                 yield self._progress("validation", train_loss, train_accuracy, speed, spent + left, left)
+                if not self.without_labels:
+                    # What is asked for meanwhile holds from the next step, and is said at once; without labels the
+                    # validation itself depends on the settings.
+                    yield from self._changes()
                 shown = time.perf_counter()
                 away += shown - now
         # Each process has predicted a part, and the others have zeros there.

@@ -304,6 +304,19 @@ def test_a_change_in_the_last_validation_still_counts(tiny: Tiny, runs_root: Pat
     assert same(weights(again), weights(run))
 
 
+def test_a_change_asked_for_in_a_validation_does_not_wait_for_its_end(tiny: Tiny, runs_root: Path, often: None) -> None:
+    run = create_run(tiny_config(tiny, epochs=2, images_at_once=4), runs_root)
+    with run.held():
+        for event in job.execute(run, tiny.cache):
+            if isinstance(event, Progress) and event.phase == "validation" and not run.epochs and not run.changes:
+                run.request("change", {"learning_rate": 0.01})
+    kinds = [event.kind if not isinstance(event, Progress) else event.phase for event in run.events()]
+    said = kinds.index("changed")
+    assert kinds[said - 1] == kinds[said + 1] == "validation"
+    again = work(repeat_run(run, runs_root), tiny.cache)
+    assert same(weights(again), weights(run))
+
+
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
