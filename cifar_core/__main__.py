@@ -12,7 +12,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from cifar_core.events import (
     Event,
     Notice,
     Progress,
+    Refused,
     Start,
     TaskProgress,
     Waiting,
@@ -33,7 +34,7 @@ from cifar_core.events import (
     duration,
     size,
 )
-from cifar_core.runs import REFERENCE, Held, Run, RunError, WorkFolder, find_run, list_runs
+from cifar_core.runs import REFERENCE, Held, Run, RunError, WorkFolder, find_run, list_runs, repeat_run
 
 if TYPE_CHECKING:
     from cifar_core.distributed import Team
@@ -118,7 +119,14 @@ def _parser() -> argparse.ArgumentParser:
 
     train = _command(commands, "train", _train, "Train a network; Ctrl-C stops it and keeps the weights.")
     train.add_argument("--runs", type=Path, default=job.RUNS, metavar="DIR", help="where runs are kept (default: runs)")
-    train.add_argument("--run", metavar="RUN", help="go on with this run, as it is set, instead of beginning one")
+    begun = train.add_mutually_exclusive_group()
+    begun.add_argument("--run", metavar="RUN", help="go on with this run, as it is set, instead of beginning one")
+    begun.add_argument(
+        "--fork",
+        metavar="RUN",
+        help="begin with the weights and settings of this run; options given change single ones",
+    )
+    _add_checkpoint(train, "of the fork: last (the default), best, or others kept, such as epoch-10")
     train.add_argument("--recipe", choices=RECIPES, help="start from these settings; options given change single ones")
     several = train.add_mutually_exclusive_group()
     several.add_argument(
@@ -136,6 +144,9 @@ def _parser() -> argparse.ArgumentParser:
     ranging.add_argument("--recipe", choices=RECIPES, help="as for train")
     for name, field in FIELDS.items():
         _add_setting(ranging, name, field.metadata, field.default)
+
+    repeat = _command(commands, "repeat", _repeat, "Train again as a run was trained, with the same changes.")
+    _add_run(repeat)
 
     evaluate = _command(commands, "evaluate", _evaluate, "Measure a run on the test split.")
     _add_run(evaluate)
@@ -162,11 +173,13 @@ def _parser() -> argparse.ArgumentParser:
     for name, command, says in (
         ("stop", _stop, "Stop a run and keep its weights."),
         ("pause", _pause, "Pause a run; it keeps its place on the device."),
-        ("resume", _resume, "Go on with a run that is paused, stopped or was interrupted."),
+        ("resume", _resume, "Go on with a run that is paused, stopped or was interrupted, or finished, with --epochs."),
+        ("change", _change, "Change settings of a run while it trains."),
+        ("save", _save, "Keep the present weights of a run that trains, to go back to or to fork from."),
     ):
         of_a_run = _command(commands, name, command, says)
         _add_run(of_a_run)
-        if name == "resume":
+        if name in ("resume", "change"):
             for setting, field in FIELDS.items():
                 if field.metadata["live"]:
                     _add_setting(of_a_run, setting, field.metadata, "what is in force")
@@ -206,12 +219,11 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--checkpoint",
-        metavar="NAME",
-        help="which weights: best (by validation accuracy, the default), last, or others kept, such as epoch-10",
-    )
+def _add_checkpoint(
+    parser: argparse.ArgumentParser,
+    which: str = "best (by validation accuracy, the default), last, or others kept, such as epoch-10",
+) -> None:
+    parser.add_argument("--checkpoint", metavar="NAME", help=f"which weights: {which}")
 
 
 def _add_setting(parser: argparse.ArgumentParser, name: str, metadata: Any, default: Any) -> None:
@@ -375,11 +387,17 @@ def _asked_run(options: argparse.Namespace) -> Run:
     Raises:
         ValueError: There is no such run, or none can be made with these settings.
     """
+    if options.fork:
+        return _fork(options)
     if not options.run:
+        if options.checkpoint:
+            raise ValueError("--checkpoint names the weights of a fork; leave it out, or add --fork.")
         return job.new_run(_asked(options), options.runs.resolve(), options.cache)
     given = [name for name in ("recipe", *FIELDS) if getattr(options, name, None) is not None]
     if given:
         raise ValueError(f"--run goes on with a run as it is set; leave out --{given[0].replace('_', '-')}.")
+    if options.checkpoint:
+        raise ValueError("--checkpoint names the weights of a fork; leave it out, or add --fork.")
     run = _find(options)
     if run.state == "finished":
         raise RunError(f"Run {run.id} has finished; there is nothing to go on with.")
@@ -388,6 +406,28 @@ def _asked_run(options: argparse.Namespace) -> Run:
     for request in ("stop", "pause"):
         run.withdraw(request)
     return run
+
+
+def _fork(options: argparse.Namespace) -> Run:
+    """A new run that begins with the weights and settings of another one."""
+    from cifar_core.sources import absolute
+
+    if options.recipe:
+        raise ValueError("A fork begins with the settings of its parent; leave out --recipe.")
+    parent = _named(options.fork, options.runs)
+    given = {name: value for name, value in vars(options).items() if name in FIELDS}
+    given["data"] = absolute(given["data"]) if given.get("data") else job.images_of(parent, options.cache)
+    config = TrainConfig.from_values({**dataclasses.asdict(parent.settings), **given})
+    checkpoint = _checkpoint(parent, options.checkpoint or "last")
+    return job.new_run(config, options.runs.resolve(), options.cache, parent=parent, checkpoint=checkpoint)
+
+
+def _repeat(options: argparse.Namespace) -> int:
+    run = _find(options)
+    again = repeat_run(run, options.runs.resolve(), job.images_of(run, options.cache))
+    if not options.json:
+        _tell(str(again.path))
+    return _follow(again, options)
 
 
 def _train_series(options: argparse.Namespace) -> int:
@@ -724,15 +764,87 @@ def _resume(options: argparse.Namespace) -> int:
     run = _find(options)
     values = {name: value for name, value in vars(options).items() if name in FIELDS}
     run.settings.changed(values)
+    trains = run.alive and run.last_end is None
+    if not trains and run.state == "finished" and values.get("epochs", 0) <= run.settings.epochs:
+        raise RunError(
+            f"Run {run.id} has finished; to train on, add --epochs with more than its {run.settings.epochs}."
+        )
+    said = len(run.events())
     if values:
         run.request("change", values)
-    if run.alive and run.last_end is None:
+    if trains:
         run.withdraw("pause")
-        return _report(run, options, _resumed(run))
-    if run.state == "finished":
-        raise RunError(f"Run {run.id} has finished; there is nothing to go on with.")
-    job.launch(run, options.cache)
-    return _report(run, options, _resumed(run))
+    else:
+        job.launch(run, options.cache)
+    answered = _resumed(run)
+    if values:
+        _in_force(run, values, said)
+    return _report(run, options, answered)
+
+
+def _change(options: argparse.Namespace) -> int:
+    run = _find(options)
+    values = {name: value for name, value in vars(options).items() if name in FIELDS}
+    if not values:
+        raise ValueError("Name what to change, e.g. --learning-rate 0.001.")
+    run.settings.changed(values)
+    if not run.alive or run.last_end is not None:
+        raise RunError(f"Run {run.id} is not running; it is {run.state}. Settings can be given to resume, too.")
+    said = len(run.events())
+    run.request("change", values)
+    changed = _in_force(run, values, said)
+    if options.json:
+        about = {"step": changed.step, "epoch": changed.epoch} if changed else {"step": None, "epoch": None}
+        print(json.dumps({"run": run.id, "state": run.state, "values": values, **about}))
+    elif changed:
+        print(f"Run {run.id}: {_listed(values)} from step {changed.step + 1} on, in epoch {changed.epoch:.2f}.")
+    else:
+        print(f"Run {run.id} is {run.state}; {_listed(values)} from its next step on.")
+    return 0
+
+
+def _listed(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items())
+
+
+def _in_force(run: Run, values: Mapping[str, Any], said: int) -> Changed | None:
+    """Wait until the run has changed its settings; None where it will only later, or they were so already.
+
+    Args:
+        said: How many events there were before it was asked.
+
+    Raises:
+        RunError: The run refuses.
+    """
+    limit = time.monotonic() + ANSWER_SECONDS
+    while time.monotonic() < limit:
+        for event in run.events()[said:]:
+            if isinstance(event, Refused):
+                raise RunError(event.message)
+            if isinstance(event, Changed) and event.values.items() >= dict(values).items():
+                return event
+        same = all(getattr(run.settings, name) == value for name, value in values.items())
+        if same or not run.alive or run.state in ("paused", "waiting"):
+            return None
+        time.sleep(0.1)
+    return None
+
+
+def _save(options: argparse.Namespace) -> int:
+    run = _find(options)
+    if not run.alive or run.last_end is not None or run.state == "paused":
+        raise RunError(f"Run {run.id} is not running; it is {run.state}, and its last weights are kept.")
+    there = set(run.checkpoints())
+    run.request("save")
+    limit = time.monotonic() + ANSWER_SECONDS
+    while not (kept := sorted(name for name in set(run.checkpoints()) - there if name.startswith("step-"))):
+        if time.monotonic() > limit or not run.alive:
+            raise RunError(
+                f"Run {run.id} is {run.state} and has not kept its weights within {ANSWER_SECONDS:g} seconds."
+            )
+        time.sleep(0.1)
+    print(json.dumps({"run": run.id, "checkpoint": kept[-1]}) if options.json else f"Run {run.id} keeps {kept[-1]}.")
+    return 0
 
 
 def _runs(options: argparse.Namespace) -> int:

@@ -125,15 +125,22 @@ def repeat(run: Run, runs: Path, cache: Path) -> Run:
         RunError: As `start_run`, or a fork of an older version did not keep what it began with, or the images of the
             reference run are not here.
     """
-    again = repeat_run(run, runs, None if run.config.data else _images_here(run, cache))
+    again = repeat_run(run, runs, images_of(run, cache))
     launch(again, cache)
     return again
 
 
-def _images_here(run: Run, cache: Path) -> str:
-    """Where the images of a run are that does not say so, or such of the same classes and numbers."""
+def images_of(run: Run, cache: Path) -> str:
+    """Where the images of a run are; of one that does not say so, where those or such of the same classes and numbers
+    are here.
+
+    Raises:
+        RunError: They are not here.
+    """
     from cifar_core.datasets import cached
 
+    if run.config.data:
+        return run.config.data
     start = run.start
     known = read_json(run.path / "data.json") or {}
     counts = [known.get(name) for name in ("classes", "train_counts", "test_counts")]

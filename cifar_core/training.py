@@ -473,7 +473,7 @@ class Training:
             advice.append("precision float32 in a new run")
         return Diverged(f"{what}: the steps are too large. Try {' or '.join(advice)}.")
 
-    def _validate(self) -> Iterator[Progress | Epoch | Inspected]:
+    def _validate(self) -> Iterator[Progress | Epoch | Inspected | Changed]:
         images = self.images
         train_loss, train_accuracy, seen = self._totals()
         train_loss, train_accuracy, speed = train_loss / seen, train_accuracy / seen, seen / self._epoch_seconds

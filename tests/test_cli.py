@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
@@ -749,19 +751,64 @@ def test_a_damaged_checkpoint_is_one_sentence(
 # stop, pause, resume -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["stop", "pause"])
+@pytest.mark.parametrize("command", ["stop", "pause", "save", "change"])
 @pytest.mark.parametrize("state", ["ready", "finished", "stopped", "failed", "interrupted"])
 def test_what_is_not_running_cannot_be_stopped_or_paused(
     say: Callable[..., Said], run_in_state: Callable[..., Run], command: str, state: str
 ) -> None:
     run = run_in_state(state)
-    assert say(command, run.path).refusal == f"Run {run.id} is not running; it is {state}."
+    words = ["--dropout", 0.5] if command == "change" else []
+    assert say(command, run.path, *words).refusal.startswith(f"Run {run.id} is not running; it is {state}")
     assert not run.requested(command)
 
 
 def test_a_finished_run_is_not_resumed(say: Callable[..., Said], run_in_state: Callable[..., Run]) -> None:
     run = run_in_state("finished")
-    assert say("resume", run.path).refusal == f"Run {run.id} has finished; there is nothing to go on with."
+    for given in ([], ["--learning-rate", 5], ["--epochs", run.settings.epochs]):
+        assert say("resume", run.path, *given).refusal == (
+            f"Run {run.id} has finished; to train on, add --epochs with more than its {run.settings.epochs}."
+        )
+        assert not run.requested("change"), "what was refused must not be done later"
+
+
+def test_a_finished_run_trains_on_for_more_epochs(
+    say: Callable[..., Said], make_run: Callable[..., Run], tiny: Tiny
+) -> None:
+    from cifar_core import job
+
+    run = make_run(epochs=1)
+    try:
+        assert say("resume", run.path, "--epochs", 3, "--cache", tiny.cache).code == 0
+        until(lambda: run.state == "finished" and len(run.epochs) == 3)
+    finally:
+        run.request("stop")
+        job._await_exit(run)
+
+
+def test_a_fork_begins_with_its_parents_weights_and_settings(
+    say: Callable[..., Said], make_run: Callable[..., Run], tiny: Tiny
+) -> None:
+    parent = make_run(epochs=2, keep_every=1)
+    where = ["--cache", tiny.cache, "--runs", parent.path.parent]
+    said = say(
+        "train", "--fork", parent.id, "--checkpoint", "epoch-1", "--epochs", 3, "--dropout", 0.3, *where, "--json"
+    )
+    child = Run(Path(said.json["run"]))
+    assert child.parent == (parent.id, "epoch-1")
+    assert child.config == dataclasses.replace(parent.settings, epochs=3, dropout=0.3)
+    assert [epoch.epoch for epoch in child.epochs] == [2, 3]
+    assert "leave out --recipe" in say("train", "--fork", parent.id, "--recipe", "quick", *where).refusal
+    assert "has no epoch-9 checkpoint" in say("train", "--fork", parent.id, "--checkpoint", "epoch-9", *where).refusal
+    assert "or add --fork" in say("train", "--checkpoint", "best", *where).refusal
+
+
+def test_a_run_is_repeated_bit_for_bit(say: Callable[..., Said], trained_run: Run, tiny: Tiny) -> None:
+    said = say("repeat", trained_run.path, "--cache", tiny.cache, "--runs", trained_run.path.parent, "--json")
+    again = Run(Path(said.json["run"]))
+    assert again.id != trained_run.id
+    one, other = (load_tensors(run.checkpoints()["last"])[0] for run in (trained_run, again))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_a_worker_that_does_not_answer_is_said_so(
@@ -841,6 +888,16 @@ def test_a_run_is_paused_resumed_stopped_and_resumed_from_another_terminal(
         assert say("resume", run.path, "--json").json == {"run": run.id, "state": "running"}
         step = run.latest.step if run.latest else 0
         until(lambda: run.latest and run.latest.step > step)
+        changed = say("change", run.path, "--learning-rate", 0.25, "--dropout", 0.5, "--json").json
+        assert changed["values"] == {"learning_rate": 0.25, "dropout": 0.5}
+        assert changed["step"] == run.changes[-1].step >= step
+        assert (run.settings.learning_rate, run.settings.dropout) == (0.25, 0.5)
+        assert say("change", run.path, "--dropout", 0.25).out.startswith(f"Run {run.id}: dropout 0.25 from step ")
+        assert "epochs must be at least" in say("change", run.path, "--epochs", 1).refusal
+        assert "learning_rate must be at least" in say("change", run.path, "--learning-rate", -1).refusal
+        assert say("change", run.path).refusal == "Name what to change, e.g. --learning-rate 0.001."
+        kept = say("save", run.path, "--json").json["checkpoint"]
+        assert kept in run.checkpoints()
         assert say("stop", run.path, "--json").json == {"run": run.id, "state": "stopped"}
         said = finished(train)
     finally:
