@@ -417,8 +417,8 @@ def _fork(options: argparse.Namespace) -> Run:
     parent = _named(options.fork, options.runs)
     given = {name: value for name, value in vars(options).items() if name in FIELDS}
     given["data"] = absolute(given["data"]) if given.get("data") else job.images_of(parent, options.cache)
-    config = TrainConfig.from_values({**dataclasses.asdict(parent.settings), **given})
     checkpoint = _checkpoint(parent, options.checkpoint or "last")
+    config = TrainConfig.from_values({**dataclasses.asdict(parent.settings_of(checkpoint)), **given})
     return job.new_run(config, options.runs.resolve(), options.cache, parent=parent, checkpoint=checkpoint)
 
 

@@ -521,6 +521,28 @@ class Run(WorkFolder):
         except (ValueError, TypeError) as error:
             raise RunError(f"The changes of run {self.id} cannot be read: {error}") from None
 
+    def settings_of(self, checkpoint: str) -> TrainConfig:
+        """The settings that were in force when the weights of a checkpoint were kept.
+
+        Raises:
+            RunError: The settings cannot be read.
+        """
+        path = self.checkpoints().get(checkpoint)
+        return self.settings if checkpoint == "last" or path is None else _settings_in(path) or self.settings
+
+    @property
+    def settings_inherited(self) -> TrainConfig | None:
+        """Those that were in force in its parent where this run was forked from it; None where that is not known.
+
+        Raises:
+            RunError: The settings cannot be read.
+        """
+        parent = self.parent_run
+        if self.parent is None or parent is None:
+            return None
+        last = self.parent[1] == "last"
+        return (None if last else _settings_in(self.path / "beginning.safetensors")) or parent.settings
+
     @property
     def plan(self) -> dict[int, dict[str, Any]]:
         """Changes to be made by the step from which they are in force: of the run this one repeats, and its own that
@@ -949,6 +971,14 @@ def description(path: Path) -> dict[str, Any]:
     except (ValueError, LookupError, TypeError):
         return {}
     return described if isinstance(described, dict) else {}
+
+
+def _settings_in(weights: Path) -> TrainConfig | None:
+    """The settings that a file of weights was trained with, if it says so."""
+    try:
+        return TrainConfig.from_values(description(weights)["training"]["config"])
+    except (ValueError, LookupError, TypeError):
+        return None
 
 
 def checksum(path: Path) -> str:

@@ -47,7 +47,7 @@ CHANGES = {8: {"learning_rate": 0.0005, "dropout": 0.3}, 14: {"flip": 0.0, "weig
 
 @pytest.fixture
 def changed_run(tiny: Tiny, runs_root: Path, often: None) -> Run:
-    """Two epochs of eleven steps, changed by hand in both."""
+    """Two epochs of eleven steps, changed by hand in the first and in its validation."""
     run = create_run(tiny_config(tiny, epochs=2), runs_root)
     for _ in steered(run, tiny.cache, CHANGES):
         pass
@@ -67,6 +67,23 @@ def test_a_change_is_in_force_from_the_next_step_and_said(changed_run: Run) -> N
     settings = changed_run.settings
     assert (settings.learning_rate, settings.dropout, settings.flip, settings.weight_decay) == (0.0005, 0.3, 0.0, 0.01)
     assert changed_run.config.learning_rate == 0.003, "what was asked for at first stays as it was"
+
+
+def test_a_fork_of_an_earlier_checkpoint_begins_with_the_settings_of_that_time(
+    tiny: Tiny, runs_root: Path, often: None
+) -> None:
+    run = create_run(tiny_config(tiny, epochs=2, keep_every=1), runs_root)
+    for _ in steered(run, tiny.cache, {8: CHANGES[8], 20: CHANGES[14]}):
+        pass
+    first, second = run.changes
+    assert first.step < 11 < second.step
+    early = run.settings_of("epoch-1")
+    assert (early.dropout, early.learning_rate, early.flip) == (0.3, 0.0005, 0.5)
+    assert run.settings_of("last") == run.settings
+    child = create_run(early.changed({"epochs": 3}), runs_root, parent=run, checkpoint="epoch-1")
+    assert child.settings_inherited == early
+    run.delete()
+    assert child.settings_inherited == early
 
 
 def test_a_change_alters_the_weights(changed_run: Run, make_run: Callable[..., Run]) -> None:

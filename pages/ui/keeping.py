@@ -158,12 +158,11 @@ def _begins_with(run: Run) -> str:
 
 def differences(run: Run) -> str:
     """What was set otherwise in a fork than in its parent, in words; empty where nothing is known."""
-    parent = run.parent_run
-    if parent is None:
-        return ""
     try:
-        ours, theirs = run.config, parent.settings
+        ours, theirs = run.config, run.settings_inherited
     except RunError:
+        return ""
+    if theirs is None:
         return ""
     return ", ".join(
         f"{label(name)} {charts.said(getattr(theirs, name))} → {charts.said(getattr(ours, name))}"

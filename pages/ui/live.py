@@ -31,6 +31,9 @@ SLOW_STEP_SECONDS = 0.5
 
 MOST_EPOCHS = int(FIELDS["epochs"].metadata["high"])
 
+FAMILY_SECONDS = 5.0
+"""How often the table of a training run's family is brought up to date."""
+
 HANGING_SECONDS = 8.0
 """How long a worker that was asked to stop may go on before the page offers to end its process."""
 
@@ -474,4 +477,5 @@ def _facts(run: Run) -> None:
         )
         born = f", forked from the {run.parent[1]} weights of run {run.parent[0]}" if run.parent else ""
         st.caption(f"Run {run.id}{born}, in {run.path}")
-    keeping.family(run)
+    # Its members may be training, so that what they came to changes while the page is open.
+    st.fragment(keeping.family, run_every=FAMILY_SECONDS if run.alive else None)(run)

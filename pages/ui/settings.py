@@ -95,8 +95,8 @@ def beginning(run: Run | None) -> tuple[Run | None, str]:
 
 
 def _going_on(parent: Run, checkpoint: str) -> TrainConfig:
-    """The settings of a fork to begin with: the parent's, with epochs left to train."""
-    settings = parent.settings
+    """The settings of a fork to begin with: the parent's at that checkpoint, with epochs left to train."""
+    settings = parent.settings_of(checkpoint)
     try:
         done = seen_epochs(parent.checkpoints()[checkpoint])
     except RunError:
