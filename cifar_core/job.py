@@ -893,7 +893,7 @@ def _restored(run: Run, training: Training, data: DataSet) -> Iterator[Event]:
     """Bring the training to where the run was, by the latest checkpoint that is whole and fits."""
     from cifar_core.networks import load_tensors
 
-    trouble: tuple[ValueError, Path] | None = None
+    trouble: list[tuple[ValueError, Path]] = []
     for path in run.restorable():
         try:
             tensors, metadata = load_tensors(path)
@@ -903,12 +903,12 @@ def _restored(run: Run, training: Training, data: DataSet) -> Iterator[Event]:
             else:
                 training.restore(tensors, metadata.get("training", {}))
         except ValueError as error:
-            trouble = trouble or (error, path)
+            trouble.append((error, path))
             continue
         break
     else:
         if trouble:
-            raise trouble[0]
+            raise trouble[0][0]
         return
     if path.stem == "best" and run.start:
         # The worker may have died before it came to keep the weights of that epoch under its number too.
@@ -917,13 +917,31 @@ def _restored(run: Run, training: Training, data: DataSet) -> Iterator[Event]:
         # Its predecessor would be the parent's, with the parent's settings.
         _keep(run, training, data, "last")
     elif trouble:
-        why, damaged = trouble
-        damaged.replace(damaged.with_name("damaged.safetensors"))
+        why, _ = trouble[0]
+        for number, (_, damaged) in enumerate(trouble):
+            # Out of the way, so that nothing takes them for what their names say.
+            damaged.replace(damaged.with_name(f"damaged{f'-{damaged.stem}' if number else ''}.safetensors"))
+        _mend_best(run)
         message = (
             f"{why} The run goes on from the weights kept before, of epoch {training.epoch:.4g}; what came after "
             "is trained again, and the file that could not be used is now damaged.safetensors."
         )
         yield _said(run, Notice(message=message))
+
+
+def _mend_best(run: Run) -> None:
+    """Where the best weights are damaged, put those in their place that were kept of the same epoch, if they were."""
+    from cifar_core.networks import load_tensors
+
+    best = run.path / "checkpoints" / "best.safetensors"
+    try:
+        load_tensors(best)
+    except ValueError:
+        if best.exists():
+            best.replace(best.with_name("damaged-best.safetensors"))
+        same = run.checkpoints().get(f"epoch-{run.best.epoch}") if run.best else None
+        if same:
+            write_whole(best, same.read_bytes())
 
 
 def _steered(run: Run, training: Training, data: DataSet, stack: ExitStack) -> Iterator[Event]:

@@ -141,6 +141,19 @@ def test_without_both_the_best_weights_are_gone_on_from(tiny: Tiny, whole: Run, 
     equals(halfway, whole)
 
 
+def test_damaged_best_weights_are_replaced_by_those_kept_of_the_same_epoch(tiny: Tiny, runs_root: Path) -> None:
+    config = tiny_config(tiny, epochs=4, keep_every=1, learning_rate=1e-6)
+    run = broken_off(create_run(config, runs_root), tiny.cache, at_step(35))
+    assert run.best is not None
+    assert run.best.epoch == 1, "no later epoch is better where nothing is learned"
+    for path in (*run.restorable()[:2], run.checkpoints()["best"], run.checkpoints()["epoch-3"]):
+        path.write_bytes(b"")
+    broken_off(run, tiny.cache, at_step(25))
+    assert [event.step for event in run.events() if isinstance(event, Start)] == [0, 22]
+    assert load_tensors(run.checkpoints()["best"])[1]["step"] == 11
+    assert {path.stem for path in (run.path / "checkpoints").glob("damaged*")} >= {"damaged", "damaged-previous"}
+
+
 def test_never_is_there_a_moment_without_whole_weights(
     tiny: Tiny, halfway: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
