@@ -637,7 +637,7 @@ def _range_test(options: argparse.Namespace) -> int:
     if folder.state != "finished":
         _do(folder, task, options)
     points = tried(folder.events())
-    found = suggestions(points)
+    found = suggestions(points, config.optimizer == "muon" and config.fixed_norm)
     if options.json:
         curve = [[point.learning_rate, point.loss, point.smoothed] for point in points]
         print(json.dumps({"suggestions": {one.name: one.learning_rate for one in found}, "points": curve}))

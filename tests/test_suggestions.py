@@ -126,6 +126,17 @@ def test_a_good_curve_has_four_suggestions_below_its_break():
     assert abs(math.log10(named(curve(broken(stairs(-2.5, 0.4), -0.5)))["steepest"]) + 2.5) < 0.1
 
 
+def test_with_fixed_norms_the_rate_of_the_lowest_loss_is_suggested_too():
+    points = curve(broken(stairs(-2.5, 0.4), -0.5))
+    *usual, lowest = suggestions(points, fixed_norm=True)
+    assert usual == suggestions(points)
+    inner = points[len(points) // 10 : -5]
+    wanted = min(inner, key=lambda point: point.smoothed).learning_rate
+    assert lowest.name == "lowest"
+    assert lowest.learning_rate == float(f"{wanted:.2g}")
+    assert lowest.learning_rate == pytest.approx(10 * named(points)["minimum/10"], rel=0.05)
+
+
 @pytest.mark.parametrize(
     ("losses", "why"),
     [

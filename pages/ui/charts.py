@@ -22,7 +22,7 @@ from PIL import Image
 from cifar_core.attributes import BINS, ColourMap
 from cifar_core.events import Tried
 from cifar_core.runs import Run, RunError
-from cifar_core.suggestions import RULES, Suggestion
+from cifar_core.suggestions import FIXED_NORM_RULE, RULES, Suggestion
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -698,7 +698,7 @@ def invariance_curve(
 
 EACH_STEP, SMOOTHED, ROOM = "each step", "smoothed", "room"
 
-NAME_SHARE = 0.36
+NAME_SHARE = 0.46
 """Of the width of a narrow chart, what the name of a suggestion takes."""
 
 
@@ -728,7 +728,7 @@ def range_curve(points: Sequence[Tried], found: Sequence[Suggestion]) -> pd.Data
 
 
 def _range_spec() -> dict[str, Any]:
-    curves, marks = [EACH_STEP, SMOOTHED], list(RULES)
+    curves, marks = [EACH_STEP, SMOOTHED], [*RULES, *FIXED_NORM_RULE]
     x = {
         "field": "learning rate",
         "type": "quantitative",
@@ -741,8 +741,9 @@ def _range_spec() -> dict[str, Any]:
         "type": "quantitative",
         "title": "Loss",
         # The curves stand below the names.
-        "scale": {"zero": False, "range": [{"expr": "height"}, 15 * len(RULES) + 6]},
-        "axis": {"format": ".3~f"},
+        "scale": {"zero": False, "range": [{"expr": "height"}, 15 * len(marks) + 6]},
+        # Its title lies above the numbers, as the chart is narrow where it stands beside others.
+        "axis": {"format": ".3~f", "titleAngle": 0, "titleAlign": "left", "titleX": 0, "titleY": 15 * len(marks) - 8},
     }
     tooltip = [
         {"field": "what", "title": "Curve"},
@@ -750,7 +751,7 @@ def _range_spec() -> dict[str, Any]:
         {"field": "loss", "type": "quantitative", "format": ".3f", "title": "Loss"},
     ]
     curve = {"field": "what", "type": "nominal", "title": None}
-    legend = {"orient": "bottom", "direction": "horizontal", "symbolType": "stroke", "symbolStrokeWidth": 3}
+    legend = {"orient": "bottom", "direction": "vertical", "symbolType": "stroke", "symbolStrokeWidth": 3}
     # Their names stand one below the other, as the rates are often close together.
     line = "15 * datum.lane"
     names = {

@@ -39,16 +39,17 @@ def find(config: TrainConfig, info: DataInfo, parent: Run | None, checkpoint: st
                 "Smith, 2017). The copy is thrown away afterwards; no weights are changed."
             )
         alive = folder.alive
-        st.fragment(_curve, run_every=TICK_SECONDS if alive else None)(str(folder.path), done)
+        fixed = config.optimizer == "muon" and config.fixed_norm
+        st.fragment(_curve, run_every=TICK_SECONDS if alive else None)(str(folder.path), done, fixed)
         if ui.background(folder, task, done, start="Start the test"):
-            _choices(folder, task)
+            _choices(folder, task, fixed)
 
 
-def _curve(path: str, done: bool) -> None:
+def _curve(path: str, done: bool, fixed_norm: bool) -> None:
     points = tried(WorkFolder(Path(path)).events())
     if not points:
         return
-    found = suggestions(points) if done else []
+    found = suggestions(points, fixed_norm) if done else []
     said = ", ".join(f"{one.name} {one.learning_rate:g}" for one in found if one.learning_rate is not None)
     st.vega_lite_chart(
         charts.range_curve(points, found),
@@ -58,8 +59,8 @@ def _curve(path: str, done: bool) -> None:
     )
 
 
-def _choices(folder: WorkFolder, task: dict[str, object]) -> None:
-    for one in suggestions(tried(folder.events())):
+def _choices(folder: WorkFolder, task: dict[str, object], fixed_norm: bool) -> None:
+    for one in suggestions(tried(folder.events()), fixed_norm):
         if one.learning_rate is None:
             st.caption(f"No {one.name}: {one.sentence}")
             continue
