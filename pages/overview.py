@@ -56,6 +56,7 @@ def where_runs_stand(was_alive: bool) -> None:
     if any(run.alive for run in own) != was_alive:
         st.rerun()
     keeping.waiting_lines()
+    keeping.orphans(own)
     st.subheader("Runs", anchor=False)
     if not own:
         st.caption(

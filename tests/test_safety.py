@@ -487,6 +487,9 @@ def test_an_orphan_is_found_and_ended_even_where_it_does_not_listen(orphan: Run,
     launched = job.launched(orphan)
     assert launched is not None
     assert not launched.still_there
+    overview = dashboard("pages/overview.py")
+    assert "Started by an earlier dashboard or terminal, which has ended" in " ".join(c.value for c in overview.caption)
+    assert not overview.button(key=f"stop-{orphan.id}").disabled
     app = dashboard("pages/train.py", run=orphan.id)
     assert any("by an earlier dashboard or terminal, which has ended" in caption.value for caption in app.caption)
     assert "End the process" not in [button.label for button in app.button]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 import streamlit as st
 
-from cifar_core import queues
+from cifar_core import job, queues
 from cifar_core.config import FIELDS, label
 from cifar_core.events import size
 from cifar_core.runs import NAME_LENGTH, NOTE_LENGTH, Run, RunError, family_of, list_runs
@@ -208,6 +208,30 @@ def waiting_lines() -> None:
                     disabled=run.requested("stop"),
                     help="It can be resumed later.",
                 )
+
+
+def orphans(runs: Sequence[Run]) -> None:
+    """Runs at work whose dashboard or terminal has ended, with a way to each and to stop it."""
+    left = [run for run in runs if run.alive and (origin := job.launched(run)) and not origin.still_there]
+    if not left:
+        return
+    st.caption(
+        ":material/link_off: Started by an earlier dashboard or terminal, which has ended; the workers go on by "
+        "themselves:"
+    )
+    for run in left:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(ui.plain(f"{charts.run_name(run)}, {run.state}"), width=320)
+            ui.link("Train", "Open", run=run.id)
+            st.button(
+                "Stop and keep",
+                icon=":material/stop:",
+                key=f"stop-{run.id}",
+                on_click=run.request,
+                args=("stop",),
+                disabled=run.requested("stop"),
+                help="Its weights are kept, and it can be resumed later.",
+            )
 
 
 def _moves(run: Run, place: int, waiting: int) -> None:
