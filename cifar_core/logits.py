@@ -228,8 +228,11 @@ def read_images(folder: Path) -> Images:
     return images
 
 
-def read(folder: Path) -> Logits:
+def read(folder: Path, only: int | None = None) -> Logits:
     """All that is kept in a folder.
+
+    Args:
+        only: Of this epoch alone.
 
     Raises:
         LogitsError: That is nothing, or nothing that can be read.
@@ -240,6 +243,8 @@ def read(folder: Path) -> Logits:
     values: list[NDArray[np.float16]] = []
     damaged: list[str] = []
     for epoch, path in files(folder).items():
+        if only not in (None, epoch):
+            continue
         try:
             with np.load(path, allow_pickle=False) as file:
                 one = file["logits"]
@@ -255,7 +260,7 @@ def read(folder: Path) -> Logits:
     if not epochs:
         if damaged:
             raise LogitsError(f"What is kept in {folder} is damaged ({', '.join(damaged)}); remove it.")
-        raise LogitsError(f"Nothing is kept in {folder} yet.")
+        raise LogitsError(f"Nothing is kept in {folder} yet" + ("." if only is None else f" of epoch {only}."))
     stacked = np.stack(values)
     for array in (stacked, images.labels, images.indices):
         array.flags.writeable = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -115,33 +116,66 @@ def read_photo(content: bytes, name: str = "the file", formats: tuple[str, ...] 
         ) from None
 
 
-def square(photo: Image.Image, fit: str = "crop") -> Image.Image:
+@dataclass(frozen=True)
+class Box:
+    """Which square of a photo the network gets.
+
+    Args:
+        size: Its side in (0, 1], as a fraction of the largest one: the photo's shorter side where it is cropped, the
+            longer one where it is padded.
+        across: From 0, at the left end of the photo, to 1, at its right end.
+        down: Likewise from top to bottom.
+    """
+
+    size: float = 1.0
+    across: float = 0.5
+    down: float = 0.5
+
+
+CENTRE = Box()
+
+
+def region(width: int, height: int, fit: str = "crop", box: Box = CENTRE) -> tuple[int, int, int]:
+    """Where the square lies in a photo of some size: its left edge, its upper edge and its side, in pixels.
+
+    A cropped one lies inside the photo; a padded one may be wider or higher than it, and then begins before it.
+
+    Raises:
+        ValueError: `fit` is neither "crop" nor "pad", or the box is not one.
+    """
+    if fit not in ("crop", "pad"):
+        raise ValueError(f"fit must be one of crop, pad, but is {fit!r}.")
+    if not (0 < box.size <= 1 and 0 <= box.across <= 1 and 0 <= box.down <= 1):
+        raise ValueError(f"A box has a size above 0 and at most 1 and places from 0 to 1, but this is {box}.")
+    largest = min(width, height) if fit == "crop" else max(width, height)
+    side = max(round(largest * box.size), 1)
+    return int((width - side) * box.across), int((height - side) * box.down), side
+
+
+def square(photo: Image.Image, fit: str = "crop", box: Box = CENTRE) -> Image.Image:
     """The square of a photo that the network sees, at full resolution.
 
     Args:
-        fit: "crop" takes the centre square; "pad" keeps everything and adds grey bars.
+        fit: "crop" takes a square inside the photo, the largest at its centre unless `box` says otherwise; "pad" keeps
+            everything and adds grey bars.
 
     Raises:
-        ValueError: `fit` is neither.
+        ValueError: As `region`.
     """
-    width, height = photo.size
-    if fit == "crop":
-        side = min(width, height)
-        left, top = (width - side) // 2, (height - side) // 2
-        return photo.crop((left, top, left + side, top + side))
-    if fit == "pad":
-        side = max(width, height)
-        board = Image.new("RGB", (side, side), GREY)
-        board.paste(photo, ((side - width) // 2, (side - height) // 2))
-        return board
-    raise ValueError(f"fit must be one of crop, pad, but is {fit!r}.")
+    left, top, side = region(*photo.size, fit, box)
+    within = photo.crop((max(left, 0), max(top, 0), min(left + side, photo.width), min(top + side, photo.height)))
+    if within.size == (side, side):
+        return within
+    board = Image.new("RGB", (side, side), GREY)
+    board.paste(within, (max(-left, 0), max(-top, 0)))
+    return board
 
 
-def to_input(photo: Image.Image, size: int = 32, fit: str = "crop") -> NDArray[np.uint8]:
+def to_input(photo: Image.Image, size: int = 32, fit: str = "crop", box: Box = CENTRE) -> NDArray[np.uint8]:
     """What the network sees of a photo.
 
     Resized with Pillow's Lanczos filter, whose support grows with the reduction: no aliasing when shrinking, no blocks
-    when enlarging as a box filter would give, and details as crisp as in CIFAR-10's own pictures. A photo that already
+    when enlarging as a box filter would give, and details as crisp as in CIFAR-10's own pictures. A square that already
     has the size keeps every pixel.
 
     Args:
@@ -150,10 +184,10 @@ def to_input(photo: Image.Image, size: int = 32, fit: str = "crop") -> NDArray[n
     Returns:
         (3, size, size) uint8.
     """
-    if photo.size != (size, size):
-        region = square(photo, fit)
-        photo = region.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    return np.ascontiguousarray(np.asarray(photo, dtype=np.uint8).transpose(2, 0, 1))
+    seen = square(photo, fit, box)
+    if seen.size != (size, size):
+        seen = seen.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return np.ascontiguousarray(np.asarray(seen, dtype=np.uint8).transpose(2, 0, 1))
 
 
 def _format(content: bytes) -> str | None:

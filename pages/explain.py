@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,47 +11,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
-from PIL import Image
 from streamlit.delta_generator import DeltaGenerator
 
 from cifar_core import job
 from cifar_core.datasets import DataInfo
 from cifar_core.evaluation import EvaluationError
-from cifar_core.photos import PhotoError, square
 from cifar_core.runs import Run, RunError
 from cifar_core.sources import DataError
 from pages import ui
-from pages.ui import charts, erasing, examples, explaining, familiar, loaders, reference, tour
+from pages.ui import charts, erasing, explaining, familiar, loaders, reference, sure, tour
+from pages.ui.photos import Subject, choose_photo
 
 if TYPE_CHECKING:
     from cifar_core.networks import Network
 
 TEST, PHOTO, CAMERA = SOURCES = ("Test image", reference.PHOTO, "Camera")
-FITS = {"crop": "Crop the centre", "pad": "Keep all, add bars"}
 PREDICTED = "What it predicts"
-EXAMPLE = 104  # CSS pixels of the width of an example: three beside each other on the narrowest screens.
 WIDEST = 480  # CSS pixels of a picture, where there is room
-
-
-@dataclass(frozen=True, eq=False)
-class Subject:
-    """What the network is asked about.
-
-    Args:
-        name: What captions and screen readers call it.
-        digest: Stands for `picture` in caches.
-        picture: Square, RGB; what the heat is drawn over on the page.
-        whole: Gives the same, as large as there is, for the download.
-        pixels: (3, H, W), what the network sees.
-        true: Its class in [0, K), where it is known.
-    """
-
-    name: str
-    digest: str
-    picture: Image.Image
-    whole: Callable[[], Image.Image]
-    pixels: NDArray[np.uint8]
-    true: int | None = None
 
 
 @dataclass(frozen=True)
@@ -137,77 +113,9 @@ def choose_test_image(weights: Weights, row: DeltaGenerator) -> Subject | None:
     return Subject(f"test image {index}", hashlib.sha256(pixels).hexdigest(), picture, lambda: picture, pixels, true)
 
 
-def keep_photo(key: str) -> None:
-    """Streamlit forgets what was uploaded when another page is visited; the session does not."""
-    upload = st.session_state.get(key)
-    st.session_state["kept_photo"] = (upload.name, upload.getvalue()) if upload else None
-
-
-def take_example(name: str) -> None:
-    """Take a drawn picture for a photo; the field for files is another one then, as it would still name its file."""
-    st.session_state["kept_photo"] = (f"{name}.png", examples.content(name))
-    st.session_state["photo_fields"] = st.session_state.get("photo_fields", 0) + 1
-
-
-def offer_examples() -> None:
-    """Pictures to begin with, drawn by code; their names alone once there is a photo, whose answer comes below."""
-    st.caption("Or one of these, drawn by code:")
-    with st.container(horizontal=True):
-        for name, about in examples.ALL.items():
-            with st.container(width=EXAMPLE):
-                if not st.session_state.get("kept_photo"):
-                    st.image(examples.content(name), width="stretch", output_format="PNG", alt=about)
-                st.button(name, key=f"example-{name}", on_click=take_example, args=(name,), help=about, width="stretch")
-
-
-def choose_photo(camera: bool = False) -> Subject | None:
-    """A photo of the visitor's own, which stays until it is removed or the tab is closed."""
-    given, seen = st.columns([3, 2], gap="medium")
-    fields = st.session_state.get("photo_fields", 0)
-    field = "camera" if camera else f"photo-{fields}" if fields else "photo"
-    with given:
-        if camera:
-            upload = st.camera_input("A photo", key=field, on_change=keep_photo, args=(field,))
-        else:
-            # Of any type: the browser would refuse others without a word about what they are.
-            upload = st.file_uploader("A photo (PNG, JPEG or WebP)", key=field, on_change=keep_photo, args=(field,))
-            offer_examples()
-        fit = st.segmented_control(
-            "Make it square",
-            list(FITS),
-            default="crop",
-            format_func=lambda name: FITS[name],
-            key="fit",
-            bind="query-params",
-            required=True,
-        )
-        fit = fit if fit in FITS else "crop"
-    kept = (upload.name, upload.getvalue()) if upload else st.session_state.get("kept_photo")
-    if kept is None:
-        given.caption(
-            "It stays in the memory of this server until some minutes after you remove it or close this tab, and is "
-            "never written to disk."
-        )
-        return None
-    name, content = kept
-    if upload is None:
-        with given.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(ui.plain(name), width="content")
-            st.button("Remove photo", icon=":material/delete:", on_click=keep_photo, args=("",))
-    digest = hashlib.sha256(content).hexdigest()
-    try:
-        photo = loaders.photo(digest, content)
-    except PhotoError as error:
-        given.error(ui.plain(str(error)), icon=":material/broken_image:")
-        return None
-    views = loaders.photo_views(digest, fit, photo)
-    with seen:
-        st.image(views.preview, output_format="PNG", alt="The whole photo")
-        st.caption(f"Read as {photo.width:,} × {photo.height:,} pixels.")
-    return Subject("your photo", f"{digest}-{fit}", views.square, lambda: square(photo, fit), views.pixels)
-
-
-def show_answer(subject: Subject, classes: Sequence[str], answer: NDArray[np.float32]) -> None:
+def show_answer(
+    subject: Subject, classes: Sequence[str], answer: NDArray[np.float32], temperature: loaders.Temperature
+) -> None:
     """What the network says, and how sure it is."""
     st.subheader("What it answers", anchor=False)
     best = int(answer.argmax())
@@ -221,8 +129,8 @@ def show_answer(subject: Subject, classes: Sequence[str], answer: NDArray[np.flo
         st.caption(f"The first 10 of {len(classes)} classes.")
     listed = ", ".join(map(ui.plain, classes[:12])) + (", …" if len(classes) > 12 else "")
     st.caption(
-        f"Softmax of the outputs. A network can only answer with the {len(classes)} classes it was trained on "
-        f"({listed}); whatever else is in a picture is called one of these, sometimes with much confidence."
+        f"{sure.calibrated_by(temperature)} A network can only answer with the {len(classes)} classes it was trained "
+        f"on ({listed}); whatever else is in a picture is called one of these, sometimes with much confidence."
     )
 
 
@@ -303,7 +211,9 @@ def show(weights: Weights, subject: Subject) -> None:
         subject.true,
     )
     with answering:
-        show_answer(subject, network.classes, answer)
+        temperature = loaders.temperature(weights.run, network.metadata["epoch"])
+        shown = loaders.probabilities(weights.path, weights.version, subject.pixels, temperature.value)
+        show_answer(subject, network.classes, shown, temperature)
         familiar.verdict(case)
     st.caption(
         f"Run {weights.run.id} · {weights.checkpoint} weights, epoch {network.metadata['epoch']:.3g} · trained on "
@@ -338,11 +248,16 @@ try:
         source = row.segmented_control(
             "Picture", SOURCES, default=first, key="source", bind="query-params", required=True
         )
-        subject = choose_test_image(weights, row) if source == TEST else choose_photo(camera=source == CAMERA)
-        if subject:
-            show(weights, subject)
-        elif source != TEST:
-            # While a photo is looked for, so that the answer is there as soon as it is.
-            loaders.warm(weights.path, weights.version)
+        if source == TEST:
+            if subject := choose_test_image(weights, row):
+                show(weights, subject)
+        else:
+            subject, fit = choose_photo(camera=source == CAMERA)
+            if subject:
+                show(weights, subject)
+            else:
+                # While a photo is looked for, so that the answer is there as soon as it is.
+                loaders.warm(weights.path, weights.version)
+            sure.table_of_photos(weights.run, weights.checkpoint, weights.path, weights.version, fit)
 except (DataError, RunError) as error:
     st.error(ui.plain(str(error)))

@@ -6,6 +6,7 @@ import html
 import io
 import json
 import re
+import shutil
 import struct
 import zlib
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from cifar_core.runs import Run, write_whole
 
 PAGE = "pages/explain.py"
 PHOTO = {"source": "Your photo"}
+WHOLE = "The whole photo; what the network does not get is dimmed"
 
 
 def text_of(app: Any) -> str:
@@ -90,6 +92,12 @@ def upload(app: Any, name: str, content: bytes) -> Any:
     return app
 
 
+def press(app: Any, label: str) -> Any:
+    next(button for button in app.button if button.label.replace("\\", "") == label).click().run()
+    assert not app.exception, app.exception
+    return app
+
+
 def test_without_runs_the_way_to_a_first_one_is_shown(dashboard: Callable[..., Any]) -> None:
     assert "No runs yet" in text_of(dashboard(PAGE))
 
@@ -108,15 +116,23 @@ def test_damaged_weights_are_said_in_a_sentence(dashboard: Callable[..., Any], t
     assert "is damaged, or no safetensors file at all" in error.value.replace("\\", "")
 
 
-def test_the_bars_are_the_probabilities_of_the_network(
+def test_the_bars_are_the_calibrated_probabilities_of_the_network(
     dashboard: Callable[..., Any], trained_run: Run, tiny: Any, cache: Path
 ) -> None:
+    from cifar_core.calibration import fitted_temperature
+    from cifar_core.logits import keep, read, softmax
     from cifar_core.networks import load_network
 
     split = open_cached(tiny.info.id, cache).test
     network = load_network(trained_run.checkpoints()["best"])
+    # As few mistakes as in the tiny run's validation images would make no temperature.
+    folder, epoch = trained_run.logits("validation"), int(network.metadata["epoch"])
+    values = np.random.default_rng(0).normal(size=(18, 3))
+    keep(folder, epoch, values)
+    temperature = fitted_temperature(read(folder, only=epoch).values[0], read(folder).images.labels)
     for index in (0, 33):
-        expected = network.probabilities(split.images[index][None])[0].numpy()
+        said = next(network.logits(split.images[index][None]))[0].numpy()
+        expected = softmax(said, temperature)
         app = dashboard(PAGE, image=str(index))
         found = bars(app)
         for name, p in zip(network.classes, expected, strict=True):
@@ -128,6 +144,27 @@ def test_the_bars_are_the_probabilities_of_the_network(
         page = "".join(element.proto.body for element in app.get("html"))
         assert page.count("✓ true class") == 1
         assert re.search(rf"<b>{tiny.info.classes[split.labels[index]]}</b>[^/]*✓ true class", page)
+        assert f"divided by the temperature {temperature:.3f} before the softmax, fitted on 18 valid" in text_of(app)
+
+
+def test_without_kept_logits_probabilities_are_said_not_to_be_calibrated(
+    dashboard: Callable[..., Any], trained_run: Run
+) -> None:
+    shutil.rmtree(trained_run.logits("validation"))
+    app = dashboard(PAGE)
+    assert bars(app)
+    assert "not calibrated: nothing is kept" in text_of(app)
+
+
+def test_validation_images_without_a_mistake_give_no_temperature(
+    dashboard: Callable[..., Any], trained_run: Run
+) -> None:
+    from cifar_core.logits import files, keep, read_images
+
+    folder = trained_run.logits("validation")
+    for epoch in files(folder):
+        keep(folder, epoch, np.eye(3)[read_images(folder).labels])
+    assert "not calibrated: all of the 18 validation images are told right" in text_of(dashboard(PAGE))
 
 
 def test_a_true_class_that_is_hardly_predicted_is_shown_beyond_the_first_ten() -> None:
@@ -311,7 +348,7 @@ def test_a_photo_is_turned_upright(dashboard: Callable[..., Any], trained_run: R
     top, bottom = seen(pictures)[:, 4, 16].astype(int), seen(pictures)[:, 27, 16].astype(int)
     assert top[0] > 200 > 60 > top[2]
     assert bottom[2] > 200 > 60 > bottom[0]
-    assert decoded(pictures["The whole photo"]).shape[1:] == (128, 96)
+    assert decoded(pictures[WHOLE]).shape[1:] == (128, 96)
 
 
 def test_transparency_is_laid_on_white(
@@ -342,7 +379,7 @@ def test_cropping_cuts_the_sides_and_padding_keeps_them(
     wide = Image.new("RGB", (192, 64), (0, 255, 0))
     wide.paste((255, 0, 255), (0, 0, 64, 64))
     content = file_of(wide, "PNG")
-    upload(dashboard(PAGE, **PHOTO, fit="Crop the centre"), "wide.png", content)
+    upload(dashboard(PAGE, **PHOTO, fit="Crop"), "wide.png", content)
     assert (seen(pictures)[:, :, 4] == [[0], [255], [0]]).all()
     pictures.clear()
     upload(dashboard(PAGE, **PHOTO, fit="Keep all, add bars"), "wide.png", content)
@@ -407,9 +444,9 @@ def test_a_photo_is_still_there_after_a_visit_to_another_page(
 def test_a_photo_that_is_taken_out_is_not_kept(dashboard: Callable[..., Any], trained_run: Run) -> None:
     app = upload(dashboard(PAGE, **PHOTO), "photo.png", file_of(two_halves(48, 48), "PNG"))
     assert bars(app)
-    app.file_uploader[0].set_value(None).run()
-    assert not app.exception
+    press(app, "Remove photo")
     assert not bars(app)
+    assert not app.session_state["kept_photos"]
 
 
 def test_the_same_visitor_gets_an_answer_to_the_photo_in_hand(
@@ -420,3 +457,93 @@ def test_the_same_visitor_gets_an_answer_to_the_photo_in_hand(
         pictures.clear()
         upload(dashboard(PAGE, **PHOTO), "photo.png", file_of(Image.new("RGB", (48, 48), colour), "PNG"))
         assert (seen(pictures) == np.array(colour)[:, None, None]).all()
+
+
+def several(app: Any, **files: bytes) -> Any:
+    app.file_uploader[0].set_value([(f"{name}.png", content, "image/png") for name, content in files.items()]).run()
+    assert not app.exception, app.exception
+    return app
+
+
+def test_several_photos_are_in_one_table_and_one_of_them_is_looked_at(
+    dashboard: Callable[..., Any], trained_run: Run, pictures: dict[str, bytes]
+) -> None:
+    files = {name: file_of(Image.new("RGB", (40, 60), name), "PNG") for name in ("red", "lime", "blue")}
+    app = several(dashboard(PAGE, **PHOTO), **files, broken=b"no picture")
+    assert "is not a picture" in words(app.error[0])
+    for name, colour in (("red", (255, 0, 0)), ("lime", (0, 255, 0))):
+        pictures.clear()
+        press(app, f"{name}.png")
+        assert (seen(pictures) == np.array(colour)[:, None, None]).all()
+        (table,) = [frame.value for frame in app.dataframe if "Top class" in frame.value]
+        assert list(table["Photo"]) == ["red.png", "lime.png", "blue.png", "broken.png"]
+        best = next(iter(bars(app)))
+        row = table[table["Photo"] == f"{name}.png"].iloc[0]
+        assert row["Top class"] == best
+        assert f"{row['Probability']:.1%}" == bars(app)[best]
+    assert table.iloc[3]["Top class"] == "cannot be read"
+    assert "is not a picture" in table.iloc[3]["Why not"]
+    press(app, "Remove photo")
+    assert [photo.name for photo in app.session_state["kept_photos"]] == ["red.png", "blue.png", "broken.png"]
+    press(app, "Remove all")
+    assert not bars(app)
+
+
+def test_one_photo_needs_no_table_and_the_same_one_is_not_kept_twice(
+    dashboard: Callable[..., Any], trained_run: Run
+) -> None:
+    content = file_of(two_halves(48, 48), "PNG")
+    app = several(dashboard(PAGE, **PHOTO), one=content, two=content)
+    assert not [frame for frame in app.dataframe if "Top class" in frame.value]
+
+
+def test_more_photos_than_are_kept_are_left_out_with_a_word(
+    dashboard: Callable[..., Any], trained_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pages.ui import photos
+
+    monkeypatch.setattr(photos, "MOST", 2)
+    colours = ("red", "lime", "blue")
+    app = several(
+        dashboard(PAGE, **PHOTO), **{name: file_of(Image.new("RGB", (8, 8), name), "PNG") for name in colours}
+    )
+    assert "1 more was left out: up to 2 photos" in text_of(app)
+
+
+def test_the_table_is_the_csv_and_no_name_of_a_file_is_a_formula() -> None:
+    import csv
+
+    from pages.ui import sure
+
+    rows = [["=1+1.png", "ship", "0.900000", "", "0.100000", "0.900000"], ["b, c.png", "", "", "the file is empty"]]
+    found = list(csv.DictReader(io.StringIO(sure.csv_of(rows, ["run-1", "best", "3", "1.2500"], ("car", "ship")))))
+    assert [row["photo"] for row in found] == ["'=1+1.png", "b, c.png"]
+    assert (found[0]["p(ship)"], found[0]["temperature"], found[1]["why not"]) == (
+        "0.900000",
+        "1.2500",
+        found[1]["why not"],
+    )
+
+
+def test_the_square_is_moved_and_sized_on_the_photo(
+    dashboard: Callable[..., Any], trained_run: Run, pictures: dict[str, bytes]
+) -> None:
+    app = upload(dashboard(PAGE, **PHOTO), "photo.png", file_of(two_halves(128, 64), "PNG"))
+    sliders = {slider.label: slider for slider in app.slider}
+    assert sliders["From top to bottom"].disabled
+    sliders["Size of the square"].set_value(50).run()
+    for where, colour in ((0, (255, 0, 0)), (100, (0, 0, 255))):
+        pictures.clear()
+        next(slider for slider in app.slider if slider.label == "From top to bottom").set_value(where).run()
+        assert not app.exception
+        assert (seen(pictures) == np.array(colour)[:, None, None]).all()
+    # Elsewhere the photo is dimmed, and the square has an outline.
+    preview = decoded(pictures[WHOLE])
+    assert preview.shape[1:] == (64, 128)
+    assert preview[0, 10, 10] < 130
+    assert tuple(preview[:, 32, 64]) == (230, 159, 0)
+    app.switch_page("pages/compare.py").run()
+    app.switch_page(PAGE)
+    app.query_params["source"] = PHOTO["source"]
+    app.run()
+    assert {slider.label: slider.value for slider in app.slider}["From top to bottom"] == 100

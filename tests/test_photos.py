@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from cifar_core import photos
-from cifar_core.photos import PhotoError, read_photo, square, to_input
+from cifar_core.photos import Box, PhotoError, read_photo, region, square, to_input
 
 
 def encoded(picture: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
@@ -318,3 +318,33 @@ def test_module_imports_no_torch():
         "import sys, cifar_core.photos, cifar_core.datasets; sys.exit(bool({'torch', 'pyarrow'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("width", "height"), [(100, 60), (61, 100), (33, 33), (1, 7)])
+@pytest.mark.parametrize("fit", ["crop", "pad"])
+def test_a_box_moves_its_square_from_one_end_of_the_photo_to_the_other(width, height, fit):
+    largest = min(width, height) if fit == "crop" else max(width, height)
+    for size in (1.0, 0.5, 0.1):
+        left, top, side = region(width, height, fit, Box(size, 0, 0))
+        assert side == max(round(largest * size), 1)
+        assert (left, top) == (0, 0)
+        left, top, _ = region(width, height, fit, Box(size, 1, 1))
+        assert (left + side, top + side) == (width, height)
+        left, top, _ = region(width, height, fit, Box(size))
+        assert abs(left + side / 2 - width / 2) <= 0.5
+        assert abs(top + side / 2 - height / 2) <= 0.5
+        shown = square(Image.new("RGB", (width, height), "red"), fit, Box(size, 1, 1))
+        assert shown.size == (side, side)
+
+
+def test_a_padded_square_is_grey_where_there_is_no_photo_and_the_photo_where_there_is():
+    pixels = noise(40, 20)
+    seen = np.asarray(square(Image.fromarray(pixels), "pad", Box(0.75, 0.5, 0)))
+    assert np.array_equal(seen[:20], pixels[:, 5:35])
+    assert (seen[20:] == 128).all()
+
+
+def test_a_box_that_is_none_is_refused():
+    for box in (Box(0), Box(1.1), Box(1, -0.1), Box(1, 0, 2)):
+        with pytest.raises(ValueError, match="A box has a size"):
+            region(10, 10, "crop", box)

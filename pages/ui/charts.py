@@ -811,7 +811,7 @@ def percent(probability: float) -> str:
     """A probability that never looks like certainty where it is not."""
     if 0 < probability < 0.001:
         return "<0.1%"
-    if 0.999 < probability < 1:
+    if probability > 0.999:
         return ">99.9%"
     return f"{probability:.1%}"
 

@@ -20,7 +20,7 @@ NAMES = [f"{'ABCDEFGH'[column]}{row + 1}" for row in range(GRID) for column in r
 """As on a chess board, but from the top: letters from left to right, numbers down."""
 
 
-@st.cache_data(max_entries=64, show_spinner="Looking for the smallest erasure that changes the answer")
+@st.cache_data(max_entries=64, show_spinner="Looking for the smallest erasure that changes the answer", scope="session")
 def fewest(path: Path, version: int, pixels: NDArray[np.uint8], how: str) -> Erasure:
     """The squares that a greedy search finds."""
     network = loaders.network(path, version)

@@ -73,7 +73,7 @@ class Map:
     guided: int
 
 
-@st.cache_data(max_entries=512, show_spinner="Explaining")
+@st.cache_data(max_entries=512, show_spinner="Explaining", scope="session")
 def computed(
     path: Path,
     version: int,
@@ -91,7 +91,7 @@ def computed(
     return _map_of(loaders.network(path, version), pixels, method, wanted, against, layer)
 
 
-@st.cache_data(max_entries=512, show_spinner=False)
+@st.cache_data(max_entries=512, show_spinner=False, scope="session")
 def seen_by(
     path: Path, version: int, pixels: NDArray[np.uint8], method: str, wanted: int, layer: str | None
 ) -> tuple[Map, NDArray[np.float32]]:
@@ -127,7 +127,7 @@ def _map_of(
     return Map(values, cells, guided_layers(network.model))
 
 
-@st.cache_data(max_entries=64, show_spinner="Taking pixels away and giving them back")
+@st.cache_data(max_entries=64, show_spinner="Taking pixels away and giving them back", scope="session")
 def deletion_and_insertion(
     path: Path,
     version: int,
@@ -148,7 +148,7 @@ def deletion_and_insertion(
     return curves(network.model, image, maps, wanted)
 
 
-@st.cache_data(max_entries=32, show_spinner="Drawing the weights anew, layer by layer")
+@st.cache_data(max_entries=32, show_spinner="Drawing the weights anew, layer by layer", scope="session")
 def drawn_anew(
     path: Path,
     version: int,

@@ -41,7 +41,7 @@ def known(path: Path, version: int) -> Known:
         raise RunError(str(error)) from None
 
 
-@st.cache_data(max_entries=256, show_spinner=False)
+@st.cache_data(max_entries=256, show_spinner=False, scope="session")
 def seen(table: Path, table_version: int, path: Path, version: int, pixels: NDArray[np.uint8]) -> Seen:
     """Where one image lies among what a network knows."""
     import torch

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,12 +22,12 @@ from cifar_core import logits as kept_logits
 from cifar_core import runs, selections
 from cifar_core.attributes import THUMB, Attributes
 from cifar_core.biography import biographies
+from cifar_core.calibration import fitted_temperature
 from cifar_core.config import FIELDS, TrainConfig
 from cifar_core.datasets import DataInfo, DataSet, Split, find_cached, open_cached
 from cifar_core.evaluation import Evaluation, EvaluationError
 from cifar_core.invariance import Views
-from cifar_core.logits import Logits
-from cifar_core.photos import read_photo, square, to_input
+from cifar_core.logits import Logits, LogitsError
 from cifar_core.pixels import PixelSummary, summarise
 from cifar_core.runs import Run, RunError, description
 from cifar_core.selections import Selection
@@ -40,9 +40,6 @@ from pages.ui import charts
 if TYPE_CHECKING:
     from cifar_core.activations import Filters
     from cifar_core.networks import Network
-
-SHOWN_SIDE = 640
-"""Pixels of a side of a photo on a page, where it takes at most 480 units: sharp on most screens, quick to send."""
 
 
 def version(path: Path) -> int:
@@ -452,7 +449,7 @@ def map_layers(path: Path, version: int) -> tuple[str, ...]:
     return network(path, version).model.layers
 
 
-@st.cache_resource(max_entries=16, show_spinner="Looking at the image")
+@st.cache_resource(max_entries=16, show_spinner="Looking at the image", scope="session")
 def activations(path: Path, version: int, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
     """The feature maps (C, h, w) of each layer for one image (3, H, W); shared and read-only."""
     from cifar_core.activations import layer_maps
@@ -492,17 +489,53 @@ def picture_sheets(
     return atlas.sheets(images, _order)
 
 
-@st.cache_data(max_entries=256, show_spinner=False)
-def probabilities(path: Path, version: int, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """What a network answers to one image.
+@st.cache_data(max_entries=256, show_spinner=False, scope="session")
+def said_of(path: Path, version: int, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The logits (K,) of one image.
 
     Args:
-        pixels: (3, H, W), as the network sees them; small enough to be the key themselves, whoever shows them.
-
-    Returns:
-        (K,) in [0, 1], with sum 1.
+        pixels: (3, H, W), as the network sees them; small enough to be the key themselves. What is made of them stays
+            with the visitor, as they may be of a photo.
     """
-    return network(path, version).probabilities(pixels[None])[0].numpy()
+    return next(network(path, version).logits(pixels[None]))[0].numpy()
+
+
+def probabilities(path: Path, version: int, pixels: NDArray[np.uint8], temperature: float = 1.0) -> NDArray[np.float32]:
+    """What a network answers to one image: (K,) in [0, 1], with sum 1."""
+    return kept_logits.softmax(said_of(path, version, pixels), temperature)
+
+
+class Temperature(NamedTuple):
+    """By what logits are divided to give calibrated probabilities, and on how many validation images it was fitted.
+
+    Where it could not be, it is 1 and there is a reason.
+    """
+
+    value: float
+    images: int = 0
+    why_not: str = ""
+
+
+def temperature(run: Run, epoch: float) -> Temperature:
+    """Fitted on what the run said of its validation images after an epoch."""
+    folder = run.logits("validation")
+    path = kept_logits.files(folder).get(int(epoch)) if epoch == int(epoch) else None
+    try:
+        if path:
+            return _temperature(folder, int(epoch), version(path))
+    except (OSError, LogitsError):
+        pass
+    return Temperature(1.0, why_not="nothing is kept of what this run said of validation images at these weights")
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _temperature(folder: Path, epoch: int, version: int) -> Temperature:
+    kept = kept_logits.read(folder, only=epoch)
+    images = len(kept.images.labels)
+    if kept.correct.all() or not images:
+        # The likelihood then only grows as the temperature falls.
+        return Temperature(1.0, images, f"all of the {images:,} validation images are told right, which fits none")
+    return Temperature(fitted_temperature(kept.values[0], kept.images.labels), images)
 
 
 @st.cache_resource(max_entries=3, show_spinner="Loading the network")
@@ -528,7 +561,7 @@ class HeatMap:
     colours: tuple[str, ...]
 
 
-@st.cache_data(max_entries=256, show_spinner=False)
+@st.cache_data(max_entries=256, show_spinner=False, scope="session")
 def heat_map(path: Path, version: int, pixels: NDArray[np.uint8], wanted: int, layer: str) -> HeatMap:
     """Where in one image a layer finds evidence for a class, by Grad-CAM.
 
@@ -546,7 +579,7 @@ def heat_map(path: Path, version: int, pixels: NDArray[np.uint8], wanted: int, l
     return HeatMap(heat.cpu().numpy(), map_size(loaded.model, layer, pixels.shape[1]), COLOURS)
 
 
-@st.cache_data(max_entries=64, ttl=600, show_spinner=False)
+@st.cache_data(max_entries=32, show_spinner=False, scope="session")
 def overlay_png(digest: str, heat: NDArray[np.float32], opacity: float, _picture: Image.Image) -> bytes:
     """Heat drawn over a picture, as a PNG file.
 
@@ -561,42 +594,6 @@ def drawn(picture: Image.Image, heat: NDArray[np.float32], opacity: float) -> Im
     from cifar_core.explain import overlay
 
     return overlay(picture, heat, opacity)
-
-
-@st.cache_resource(max_entries=8, ttl=600, show_spinner=False)
-def photo(digest: str, _content: bytes) -> Image.Image:
-    """An uploaded photo, decoded; kept for minutes under the digest of its own content, so only who has it can ask.
-
-    Raises:
-        PhotoError: The content cannot be read as a picture.
-    """
-    return read_photo(_content)
-
-
-@dataclass(frozen=True, eq=False)
-class PhotoViews:
-    """What is shown of an uploaded photo.
-
-    Args:
-        preview: All of it, small, as a PNG file.
-        square: The part the network gets, large enough for a screen.
-        pixels: (3, 32, 32), what the network sees.
-    """
-
-    preview: bytes
-    square: Image.Image
-    pixels: NDArray[np.uint8]
-
-
-@st.cache_resource(max_entries=16, ttl=600, show_spinner=False)
-def photo_views(digest: str, fit: str, _photo: Image.Image) -> PhotoViews:
-    """The views of a photo whose content the digest stands for; `fit` as for `cifar_core.photos.square`."""
-    region = square(_photo, fit)
-    pixels = to_input(_photo, fit=fit)
-    region.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
-    preview = _photo.copy()
-    preview.thumbnail((320, 200))
-    return PhotoViews(charts.png(preview), region, pixels)
 
 
 @dataclass(frozen=True, eq=False)

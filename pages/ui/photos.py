@@ -1,0 +1,339 @@
+"""Photos of the visitor's own: bring some, choose one of them, and cut the square that the network gets.
+
+They are kept in the visitor's session alone: in its state, and in caches with the scope of a session.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from cifar_core.photos import CENTRE, GREY, Box, PhotoError, read_photo, region, square, to_input
+from pages import ui
+from pages.ui import charts, examples
+
+FITS = {"crop": "Crop", "pad": "Keep all, add bars"}
+
+MOST, MOST_BYTES = 24, 100_000_000
+"""So many photos of a visitor are kept, and no more than this of their files together."""
+
+SHOWN_SIDE = 640
+"""Pixels of a side of a photo on a page, where it takes at most 480 units: sharp on most screens, quick to send."""
+
+PREVIEW = (480, 320)
+"""Pixels that the whole photo takes at most."""
+
+EXAMPLE = 104  # CSS pixels of the width of an example: three beside each other on the narrowest screens.
+OUTLINE = (230, 159, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What the network is asked about.
+
+    Args:
+        name: What captions and screen readers call it.
+        digest: Stands for `picture` in caches.
+        picture: Square, RGB; what the heat is drawn over on the page.
+        whole: Gives the same, as large as there is, for the download.
+        pixels: (3, H, W), what the network sees.
+        true: Its class in [0, K), where it is known.
+    """
+
+    name: str
+    digest: str
+    picture: Image.Image
+    whole: Callable[[], Image.Image]
+    pixels: NDArray[np.uint8]
+    true: int | None = None
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file that a visitor brought.
+
+    Args:
+        source: The field it is in, such as "camera"; empty where it is in none any more.
+        box: The square that is cut from it.
+    """
+
+    name: str
+    content: bytes = field(repr=False)
+    source: str = ""
+    box: Box = CENTRE
+
+    @cached_property
+    def digest(self) -> str:
+        return hashlib.sha256(self.content).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """What is shown of a photo.
+
+    Args:
+        width, height: Of all of it, pixels.
+        preview: All of it, small, with the square drawn in.
+        square: The part the network gets, large enough for a screen.
+        pixels: (3, 32, 32), what the network sees.
+    """
+
+    width: int
+    height: int
+    preview: bytes
+    square: Image.Image
+    pixels: NDArray[np.uint8]
+
+
+@st.cache_resource(max_entries=2, show_spinner=False, scope="session")
+def decoded(digest: str, _content: bytes) -> Image.Image:
+    """A photo of this visitor.
+
+    Raises:
+        PhotoError: The content cannot be read as a picture.
+    """
+    return read_photo(_content)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False, scope="session")
+def views(digest: str, fit: str, box: Box, _content: bytes) -> Views:
+    """What is shown of a photo of this visitor.
+
+    Raises:
+        PhotoError: The content cannot be read as a picture.
+    """
+    photo = decoded(digest, _content)
+    shown = square(photo, fit, box)
+    shown.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
+    return Views(*photo.size, charts.png(framed(photo, fit, box)), shown, to_input(photo, fit=fit, box=box))
+
+
+class Small(NamedTuple):
+    """One of several photos: (3, 32, 32), what the network sees of it, and its square as a PNG file for the strip."""
+
+    pixels: NDArray[np.uint8]
+    thumbnail: bytes
+
+
+@st.cache_data(max_entries=2 * MOST, show_spinner="Reading the photos", scope="session")
+def small(digest: str, fit: str, box: Box, _content: bytes) -> Small | str:
+    """A photo of this visitor, which is not kept in memory in full; or why it cannot be read."""
+    try:
+        cut = square(read_photo(_content), fit, box)
+    except PhotoError as error:
+        return str(error)
+    pixels = to_input(cut)
+    cut.thumbnail((EXAMPLE, EXAMPLE))
+    return Small(pixels, charts.png(cut))
+
+
+def framed(photo: Image.Image, fit: str, box: Box) -> Image.Image:
+    """All of a photo, small, with the bars that its square adds; what the network does not get is dimmed."""
+    left, top, side = region(*photo.size, fit, box)
+    shown = photo.copy()
+    shown.thumbnail(PREVIEW)
+    scale = shown.width / photo.width
+    x, y, length = (round(value * scale) for value in (left, top, side))
+    before, above = max(-x, 0), max(-y, 0)
+    board = Image.new("RGB", (max(shown.width, x + length) + before, max(shown.height, y + length) + above), GREY)
+    board.paste(shown, (before, above))
+    x, y = x + before, y + above
+    if (length, length) == board.size:
+        return board
+    dimmed = Image.blend(board, Image.new("RGB", board.size), 0.55)
+    dimmed.paste(board.crop((x, y, x + length, y + length)), (x, y))
+    ImageDraw.Draw(dimmed).rectangle((x, y, x + length - 1, y + length - 1), outline=OUTLINE, width=3)
+    return dimmed
+
+
+def kept() -> list[Upload]:
+    """The photos of this visitor, in the order in which they came."""
+    found: list[Upload] = st.session_state.get("kept_photos", [])
+    return found
+
+
+def add(uploads: Iterable[Upload]) -> None:
+    """Keep photos and go to the last of them; one that is there already is not kept twice."""
+    photos = {upload.digest: upload for upload in kept()}
+    left_out = 0
+    for upload in uploads:
+        size = sum(len(other.content) for other in photos.values()) + len(upload.content)
+        if upload.digest not in photos and (len(photos) >= MOST or size > MOST_BYTES):
+            left_out += 1
+            continue
+        photos.setdefault(upload.digest, upload)
+        st.session_state["chosen_photo"] = upload.digest
+    st.session_state["kept_photos"] = list(photos.values())
+    st.session_state["photos_left_out"] = left_out
+
+
+def take_files(key: str) -> None:
+    """Take over what was dropped on the field; it is another, empty one then, as the photos are listed below it."""
+    files = st.session_state.get(key) or []
+    add(Upload(file.name, file.getvalue()) for file in files)
+    st.session_state["photo_fields"] = st.session_state.get("photo_fields", 0) + 1
+
+
+def take_camera(key: str) -> None:
+    """The picture in the camera's field, in place of the one before."""
+    shot = st.session_state.get(key)
+    st.session_state["kept_photos"] = [photo for photo in kept() if photo.source != key]
+    if shot:
+        add([Upload("From the camera", shot.getvalue(), key)])
+
+
+def take_example(name: str) -> None:
+    """A drawn picture in place of the one before."""
+    st.session_state["kept_photos"] = [photo for photo in kept() if photo.source != "example"]
+    add([Upload(f"{name}.png", examples.content(name), "example")])
+
+
+def choose(digest: str) -> None:
+    """Look at this one."""
+    st.session_state["chosen_photo"] = digest
+
+
+def remove(digest: str = "") -> None:
+    """Forget a photo, or all of them."""
+    st.session_state["kept_photos"] = [photo for photo in kept() if digest and photo.digest != digest]
+    st.session_state["photos_left_out"] = 0
+
+
+def move_box(digest: str, key: str) -> None:
+    """Take the square of a photo from the sliders."""
+    size, across, down = (st.session_state[f"{key}-{part}"] / 100 for part in ("size", "across", "down"))
+    box = Box(size, across, down)
+    st.session_state["kept_photos"] = [replace(photo, box=box) if photo.digest == digest else photo for photo in kept()]
+
+
+def chosen() -> Upload | None:
+    """The photo to look at: the one asked for, or the last."""
+    photos = {photo.digest: photo for photo in kept()}
+    asked = photos.get(st.session_state.get("chosen_photo", ""))
+    return asked or next(reversed(photos.values()), None)
+
+
+def choose_photo(camera: bool = False) -> tuple[Subject | None, str]:
+    """A photo of the visitor's own, which stays until it is removed or the tab is closed, and how photos are cut."""
+    given, shown = st.columns([3, 2], gap="medium")
+    with given:
+        if camera:
+            st.camera_input("A photo", key="camera", on_change=take_camera, args=("camera",))
+        else:
+            key = f"photo-{st.session_state.get('photo_fields', 0)}"
+            # Of any type: the browser would refuse others without a word about what they are.
+            st.file_uploader(
+                "Photos (PNG, JPEG or WebP), one or several",
+                key=key,
+                accept_multiple_files=True,
+                on_change=take_files,
+                args=(key,),
+            )
+            offer_examples()
+        if left_out := st.session_state.get("photos_left_out"):
+            st.warning(
+                f"{left_out} more {'was' if left_out == 1 else 'were'} left out: up to {MOST} photos of together "
+                f"{MOST_BYTES // 1_000_000} MB are kept.",
+                icon=":material/photo_library:",
+            )
+        fit = st.segmented_control(
+            "Make it square",
+            list(FITS),
+            default="crop",
+            format_func=FITS.__getitem__,
+            key="fit",
+            bind="query-params",
+            required=True,
+        )
+        fit = fit if fit in FITS else "crop"
+    photo = chosen()
+    if photo is None:
+        given.caption(
+            "Photos stay in the memory of this server until you remove them or close this tab, are never written to "
+            "disk, and no other visitor sees them."
+        )
+        return None, fit
+    with given:
+        strip(kept(), photo, fit)
+    try:
+        found = views(photo.digest, fit, photo.box, photo.content)
+    except PhotoError as error:
+        given.error(ui.plain(str(error)), icon=":material/broken_image:")
+        return None, fit
+    with shown:
+        st.image(found.preview, output_format="PNG", alt="The whole photo; what the network does not get is dimmed")
+        st.caption(f"Read as {found.width:,} × {found.height:,} pixels.")
+        choose_box(photo, found, fit)
+    whole = lambda: square(decoded(photo.digest, photo.content), fit, photo.box)  # noqa: E731
+    place = "-".join(f"{value:g}" for value in (photo.box.size, photo.box.across, photo.box.down))
+    return Subject("your photo", f"{photo.digest}-{fit}-{place}", found.square, whole, found.pixels), fit
+
+
+def choose_box(photo: Upload, found: Views, fit: str) -> None:
+    """Where the square lies and how large it is."""
+    key = f"box-{photo.digest[:16]}"
+    *_, side = region(found.width, found.height, fit, photo.box)
+    parts = (
+        ("size", "Size of the square", photo.box.size, 10, False),
+        ("across", "From left to right", photo.box.across, 0, side == found.width),
+        ("down", "From top to bottom", photo.box.down, 0, side == found.height),
+    )
+    for part, label, value, least, disabled in parts:
+        st.session_state[f"{key}-{part}"] = round(100 * value)
+        st.slider(
+            label,
+            least,
+            100,
+            format="%d%%",
+            key=f"{key}-{part}",
+            on_change=move_box,
+            args=(photo.digest, key),
+            disabled=disabled,
+        )
+
+
+def strip(photos: Sequence[Upload], photo: Upload, fit: str) -> None:
+    """The photos that there are, to choose one."""
+    if len(photos) > 1:
+        with st.container(horizontal=True, gap="small"):
+            for place, other in enumerate(photos, start=1):
+                with st.container(width=EXAMPLE):
+                    if isinstance(cut := small(other.digest, fit, other.box, other.content), Small):
+                        alt = f"Photo {place}: {other.name}"
+                        st.image(cut.thumbnail, width="stretch", output_format="PNG", alt=alt)
+                    else:
+                        st.markdown(":material/broken_image: cannot be read")
+                    st.button(
+                        ui.plain(charts.brief(other.name)),
+                        key=f"choose-{other.digest}",
+                        on_click=choose,
+                        args=(other.digest,),
+                        type="primary" if other is photo else "secondary",
+                        help=ui.plain(other.name),
+                        width="stretch",
+                    )
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(ui.plain(photo.name), width="content")
+        if photo.source != "camera":
+            st.button("Remove photo", icon=":material/delete:", on_click=remove, args=(photo.digest,))
+        if len(photos) > 1:
+            st.button("Remove all", icon=":material/delete_sweep:", on_click=remove)
+
+
+def offer_examples() -> None:
+    """Pictures to begin with, drawn by code; their names alone once there is a photo, whose answer comes below."""
+    st.caption("Or one of these, drawn by code:")
+    with st.container(horizontal=True):
+        for name, about in examples.ALL.items():
+            with st.container(width=EXAMPLE):
+                if not kept():
+                    st.image(examples.content(name), width="stretch", output_format="PNG", alt=about)
+                st.button(name, key=f"example-{name}", on_click=take_example, args=(name,), help=about, width="stretch")
