@@ -321,9 +321,9 @@ def dead_units(about: Evidence) -> Advice | None:
         "problem" if all_off else "warning",
         f"All units of {worst['name']} are dead: no image gets through to the output."
         if all_off
-        else f"Many units of {worst['name']} are dead: they are zero for every image and learn nothing any more.",
+        else f"Many units of {worst['name']} are dead: zero for every image looked at, they learn nothing.",
         "; ".join(f"{row['name']}: {row['dead']} of {row['units']} ({row['dead'] / row['units']:.0%})" for row in bad)
-        + ", on validation images.",
+        + ", on some 260 validation images.",
         f"Start again with a lower learning rate (it is {_rate(about):.2g}) or a warm-up, He initialisation, or a "
         "network with batch norm; dead units do not come back.",
     )

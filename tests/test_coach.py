@@ -272,7 +272,7 @@ def test_dead_units_are_told_of_where_they_are_many_and_cannot_come_back() -> No
     ]
     looks = [look(epoch, dead=layers) for epoch in (1, 2, 3)]
     advice = rules(rows(SOUND[:3]), looks)["dead units"]
-    assert advice.evidence == "relu2: 40 of 64 (62%), on validation images."
+    assert advice.evidence == "relu2: 40 of 64 (62%), on some 260 validation images."
     assert advice.severity == "warning"
     layers[1]["dead"] = 64
     assert rules(rows(SOUND[:3]), looks)["dead units"].severity == "problem"

@@ -90,9 +90,6 @@ def place() -> Place:
 def page(title: str) -> None:
     """Begin a page: window title, menu, heading and the question it answers. Must be called first."""
     entry = next(entry for entry in MENU if entry.title == title)
-    # Streamlit forgets the widgets a page does not show; the settings of the next run must survive a visit.
-    for key in [key for key in st.session_state if str(key).startswith(("set_", "recipe_choice"))]:
-        st.session_state[key] = st.session_state[key]
     st.set_page_config(page_title=f"{title} · {PRODUCT}", page_icon=str(ICON), layout="wide", initial_sidebar_state=210)
     st.html(ACCENT)
     kept = _kept()

@@ -31,6 +31,9 @@ RARER = tuple(name for name in PIPELINE if not name.startswith(("flip", "crop_pa
 MORE = "more_transforms"
 """Whether that part is open at first, as some of them is on."""
 
+KEPT = "kept_settings"
+"""What the form showed last, for when one comes back to it from another page."""
+
 HANDED = "use"
 """The parameter of the URL by which another page hands settings to the form for the next new run."""
 
@@ -118,11 +121,12 @@ def form(parent: Run | None = None, checkpoint: str = "last") -> TrainConfig | N
         source = f"{parent.id} {checkpoint}"
         base = _going_on(parent, checkpoint)
     else:
+        filled = st.session_state.get("filled_with", "")
         recipe = st.selectbox(
             "Recipe",
             list(RECIPES),
             format_func=lambda name: RECIPES[name].title,
-            key=ui.remembered("recipe", list(RECIPES), next(iter(RECIPES))),
+            key=ui.remembered("recipe", list(RECIPES), filled if filled in RECIPES else next(iter(RECIPES))),
             help="A named set of settings. Everything below can be changed afterwards.",
         )
         ui.remember("recipe", recipe)
@@ -132,6 +136,7 @@ def form(parent: Run | None = None, checkpoint: str = "last") -> TrainConfig | N
         source, base = recipe, TrainConfig.from_values(about.settings)
     if st.session_state.get("filled_with") != source:
         _begin(base, source, infos)
+    _bring_back()
     handed = _handed(infos)
     # The button comes before the settings on the page and after them in the script.
     top = st.container()
@@ -144,6 +149,7 @@ def form(parent: Run | None = None, checkpoint: str = "last") -> TrainConfig | N
                 if field.metadata["group"] == group and _matters(name, values):
                     with more if name in RARER else usual:
                         values[name] = _setting(name, field.metadata, infos, f"set_{name}")
+    st.session_state[KEPT] |= {name: st.session_state[f"set_{name}"] for name in values}
     _keep_in_url(values, base, infos)
     try:
         config = TrainConfig.from_values(values)
@@ -342,11 +348,20 @@ def _keep_in_url(values: dict[str, Any], base: TrainConfig, infos: dict[str, Dat
 def _fill_in(config: TrainConfig, source: str) -> None:
     """Set every widget to what a recipe or a parent says."""
     st.session_state["filled_with"] = source
+    st.session_state[KEPT] = {}
     st.session_state[MORE] = _has_more(dataclasses.asdict(config))
     for name in FIELDS:
         if name != "data" or config.data:
             value = getattr(config, name)
             st.session_state[f"set_{name}"] = list(class_names(value)) if name == "classes" else value
+            st.session_state[KEPT][name] = st.session_state[f"set_{name}"]
+
+
+def _bring_back() -> None:
+    """Set the widgets that Streamlit has forgotten, as it does with those a page does not show: to what they were."""
+    for name, value in st.session_state[KEPT].items():
+        if f"set_{name}" not in st.session_state:
+            st.session_state[f"set_{name}"] = value
 
 
 def _has_more(values: dict[str, Any]) -> bool:

@@ -161,6 +161,31 @@ def test_the_run_survives_a_refresh_and_a_second_tab_shows_it_too(page: Page, ch
     second.context.close()
 
 
+def test_the_form_is_as_it_was_when_one_comes_back_from_another_page(page: Page, run: Callable[[], Run]):
+    """While a run trains, as the page is then drawn again and again, and Streamlit forgets the widgets of others."""
+
+    def shown() -> str:
+        return page.locator(".st-key-set_epochs [data-testid=stSliderThumbValue]").inner_text()
+
+    page.goto(f"/train?run={run().id}")
+    epochs = page.locator(".st-key-set_epochs input[type=range]")
+    before = shown()
+    epochs.focus()
+    epochs.press("ArrowRight")
+    wait_until(lambda: shown() != before, "another number of epochs")
+    changed = shown()
+    page.wait_for_timeout(1000)
+    for name, stay in (("Augment", 600), ("Data", 1500), ("Compare", 2500)):
+        page.get_by_test_id("stSidebar").get_by_role("link", name=name).click()
+        heading(page, name)
+        page.wait_for_timeout(stay)
+        page.get_by_test_id("stSidebar").get_by_role("link", name="Train").click()
+        heading(page, "Train")
+        page.wait_for_timeout(2500)
+        no_error(page)
+        assert shown() == changed
+
+
 def test_a_pause_holds_and_a_stop_keeps_the_weights(page: Page, run: Callable[[], Run]):
     page.goto("/train")
     page.get_by_role("button", name="Pause").click()
