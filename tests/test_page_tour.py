@@ -95,14 +95,12 @@ def test_each_step_stands_on_its_page_with_one_sentence(
     assert ("tour-back" in keys, "tour-next" in keys, "tour-finish" in keys) == (number > 1, number < 5, number == 5)
 
 
-def test_next_leads_to_the_page_of_the_next_step_and_is_remembered(
-    dashboard: Open, trained_run: Run, cache: Path
-) -> None:
+def test_next_leads_to_the_page_of_the_next_step_and_is_remembered(dashboard: Open, trained_run: Run) -> None:
     app = dashboard("pages/train.py", tour="1", run=trained_run.id)
     app.button(key="tour-next").click().run()
     assert asked(app, "tour") == "2"
     assert app.title[0].value == "Evaluate"
-    assert json.loads((cache.parent / "tour.json").read_text()) == {"run": trained_run.id, "step": 2}
+    assert json.loads((trained_run.root / ".tour.json").read_text()) == {"run": trained_run.id, "step": 2}
 
 
 def test_tour_that_was_left_is_taken_up_on_the_overview(dashboard: Open, trained_run: Run, cache: Path) -> None:
@@ -125,14 +123,14 @@ def test_another_page_leads_back_to_the_step(dashboard: Open, trained_run: Run) 
     assert app.title[0].value == "Features"
 
 
-def test_finished_tour_is_not_offered_again(dashboard: Open, trained_run: Run, cache: Path) -> None:
-    (cache.parent / "tour.json").write_text(json.dumps({"run": trained_run.id, "step": 5}))
+def test_finished_tour_is_not_offered_again(dashboard: Open, trained_run: Run, runs_root: Path) -> None:
+    (runs_root / ".tour.json").write_text(json.dumps({"run": trained_run.id, "step": 5}))
     app = dashboard(OVERVIEW, tour="5", run=trained_run.id)
     press(app, "Finish the tour")
     assert "Step 5" not in said(app)
     assert "Go on with the tour" not in labels(app)
     assert "Train a first network" not in labels(app)
-    assert not (cache.parent / "tour.json").exists()
+    assert not (runs_root / ".tour.json").exists()
 
 
 def test_tour_of_a_network_that_is_gone_says_so(dashboard: Open) -> None:
@@ -143,6 +141,7 @@ def test_tour_of_a_network_that_is_gone_says_so(dashboard: Open) -> None:
 
 
 @pytest.mark.parametrize("kept", ["{", "[]", '{"run": 3, "step": 99}', '{"run": "../x", "step": 2}'])
-def test_damaged_memory_is_no_memory(dashboard: Open, cache: Path, kept: str) -> None:
-    (cache.parent / "tour.json").write_text(kept)
+def test_damaged_memory_is_no_memory(dashboard: Open, runs_root: Path, kept: str) -> None:
+    runs_root.mkdir(exist_ok=True)
+    (runs_root / ".tour.json").write_text(kept)
     assert "Train a first network" in labels(dashboard(OVERVIEW))

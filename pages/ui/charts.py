@@ -623,7 +623,7 @@ SCHEDULE_CURVE: dict[str, Any] = {
             "field": "learning rate",
             "type": "quantitative",
             "title": "Learning rate",
-            "axis": {"format": "~g", "tickCount": 4},
+            "axis": {"format": ".3~g", "tickCount": 4},
         },
         "tooltip": [
             {"field": "epoch", "type": "quantitative", "format": ".2f"},
@@ -734,7 +734,7 @@ def _range_spec() -> dict[str, Any]:
         "type": "quantitative",
         "title": "Learning rate",
         "scale": {"type": "log", "nice": False, "padding": 8},
-        "axis": {"format": "~g", "labelOverlap": True, "grid": False},
+        "axis": {"format": ".3~g", "labelOverlap": True, "grid": False},
     }
     y = {
         "field": "loss",

@@ -256,7 +256,7 @@ def curve_chart(runs: Sequence[Run], figure: str, axis: str, look: Look = PLAIN)
         "field": "value",
         "type": "quantitative",
         "title": _title(about, runs),
-        "axis": {"format": ".0%" if "accuracy" in about.column else "~g"},
+        "axis": {"format": ".0%" if "accuracy" in about.column else ".3~g"},
         "scale": {"type": "log", "nice": False} if look.log_y else {"zero": False, "padding": 8},
     }
     tooltip = [

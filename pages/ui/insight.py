@@ -97,7 +97,7 @@ def _layers(run: Run, start: Start, looks: Sequence[Inspected]) -> None:
         frame = drawn.norm_lines(looks, norm)
         st.vega_lite_chart(
             frame,
-            drawn.lines_spec(drawn.line_names(frame), title, "~g", powers=True),
+            drawn.lines_spec(drawn.line_names(frame), title, ".3~g", powers=True),
             key=f"{norm}-{run.id}",
             alt=f"{title} of each layer by epoch, on a scale of powers of ten",
         )

@@ -74,7 +74,7 @@ def _small_spec(title: str, value_format: str, zero: bool) -> dict[str, Any]:
     }
 
 
-RATE_CURVE = _small_spec("Learning rate", "~g", zero=True)
+RATE_CURVE = _small_spec("Learning rate", ".3~g", zero=True)
 SPEED_CURVE = _small_spec("Images per second", ",.0f", zero=True)
 
 
@@ -200,7 +200,7 @@ def _histogram_spec(title: str) -> dict[str, Any]:
         "height": 260,
         "mark": {"type": "line", "interpolate": "step", "strokeWidth": 2},
         "encoding": {
-            "x": {"field": "value", "type": "quantitative", "title": title, "axis": {"format": "~g", "tickCount": 5}},
+            "x": {"field": "value", "type": "quantitative", "title": title, "axis": {"format": ".3~g", "tickCount": 5}},
             "y": {
                 "field": "share",
                 "type": "quantitative",

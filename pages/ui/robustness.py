@@ -441,7 +441,7 @@ ATTACK_CHART: dict[str, Any] = {
             "type": "quantitative",
             "title": "Largest change of a value (grey levels of 255)",
             "scale": {"type": "symlog", "constant": 0.5},
-            "axis": {"values": [0, 0.25, 0.5, 1, 2, 4, 8, 16], "format": "~g"},
+            "axis": {"values": [0, 0.25, 0.5, 1, 2, 4, 8, 16], "format": ".3~g"},
         },
         "y": {
             "field": "accuracy",

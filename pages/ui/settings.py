@@ -179,7 +179,8 @@ def form(parent: Run | None = None, checkpoint: str = "last") -> TrainConfig | N
         said = "Fork the run" if parent else "Start training"
     if top.button(
         said,
-        type="primary",
+        # In the tour the way on is the one that stands out.
+        type="secondary" if "tour" in st.query_params else "primary",
         icon=":material/play_arrow:",
         width="stretch",
         disabled=not infos,

@@ -170,7 +170,8 @@ def _forget() -> None:
 
 
 def _memory() -> Path:
-    return ui.place().downloads / "tour.json"
+    # Beside the runs that it speaks of.
+    return ui.place().runs / ".tour.json"
 
 
 def _keep(run: Run, step: int) -> None:
