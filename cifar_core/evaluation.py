@@ -7,7 +7,7 @@ import json
 import math
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +35,8 @@ class Evaluation:
         probabilities: (N, K) float32 in [0, 1], each row with sum 1.
         classes: The K names.
         facts: What was evaluated (run, checkpoint, data and so on), as JSON can hold it.
+        nats: (N,) float32 cross-entropy, from the logits; without it, it comes from the probabilities, of which one
+            below 1e-38 is 0.
 
     Raises:
         ValueError: The values do not fit together; the message names the first that does not.
@@ -44,6 +46,7 @@ class Evaluation:
     probabilities: NDArray[np.float32]
     classes: tuple[str, ...]
     facts: dict[str, Any] = field(default_factory=dict)
+    nats: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         labels, probabilities = np.asarray(self.labels), np.asarray(self.probabilities)
@@ -51,10 +54,26 @@ class Evaluation:
         _check(labels, probabilities, self.classes)
         _check_facts(self.facts)
         # Own read-only copies: the derived values below are computed once and must stay true.
-        for name, values, kind in (("labels", labels, np.int64), ("probabilities", probabilities, np.float32)):
+        own: list[tuple[str, NDArray[Any], Any]] = [
+            ("labels", labels, np.int64),
+            ("probabilities", probabilities, np.float32),
+        ]
+        if self.nats is not None:
+            nats = np.asarray(self.nats)
+            if nats.shape != labels.shape or not (np.isfinite(nats) & (nats >= 0)).all():
+                raise ValueError(f"nats must be ({len(labels)},) finite numbers of at least 0.")
+            own.append(("nats", nats, np.float32))
+        for name, values, kind in own:
             copy = values.astype(kind)
             copy.flags.writeable = False
             object.__setattr__(self, name, copy)
+
+    @classmethod
+    def of_logits(
+        cls, labels: NDArray[np.int64], logits: NDArray[Any], classes: Sequence[str], facts: dict[str, Any]
+    ) -> Evaluation:
+        """From the (N, K) logits of the images."""
+        return cls(labels, softmax(logits), tuple(classes), facts, cross_entropy(logits, labels).astype(np.float32))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -71,7 +90,9 @@ class Evaluation:
 
     @cached_property
     def losses(self) -> NDArray[np.float64]:
-        """(N,) cross-entropy in nats; a probability of 0 counts as the smallest normal float32, to stay finite."""
+        """(N,) cross-entropy in nats; from probabilities, one of 0 counts as the smallest normal float32."""
+        if self.nats is not None:
+            return self.nats.astype(np.float64)
         true = self.probabilities[np.arange(len(self)), self.labels].astype(np.float64)
         return -np.log(np.clip(true, float(np.finfo(np.float32).tiny), 1))
 
@@ -248,7 +269,8 @@ class Evaluation:
     def some(self, places: NDArray[np.int64]) -> Evaluation:
         """The same of some of the images."""
         facts = {**self.facts, "selected_of": len(self)}
-        return Evaluation(self.labels[places], self.probabilities[places], self.classes, facts)
+        nats = None if self.nats is None else self.nats[places]
+        return Evaluation(self.labels[places], self.probabilities[places], self.classes, facts, nats)
 
     def scope(self) -> str:
         """How much of its split this is: all of it, the images of the classes that the network tells apart, or some."""
@@ -290,12 +312,14 @@ class Evaluation:
         """
         about = {"format_version": FORMAT_VERSION, "classes": self.classes, "facts": self.facts}
         content = io.BytesIO()
-        np.savez_compressed(
-            content,
-            labels=self.labels,
-            probabilities=self.probabilities,
-            about=np.frombuffer(json.dumps(about).encode(), dtype=np.uint8),
-        )
+        arrays: dict[str, Any] = {
+            "labels": self.labels,
+            "probabilities": self.probabilities,
+            "about": np.frombuffer(json.dumps(about).encode(), dtype=np.uint8),
+        }
+        if self.nats is not None:
+            arrays["nats"] = self.nats
+        np.savez_compressed(content, **arrays)
         aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         try:
             with aside.open("xb") as file:
@@ -324,7 +348,8 @@ class Evaluation:
                     raise EvaluationError(
                         f"{path} has format version {version}; this program reads version {FORMAT_VERSION}. {again}."
                     )
-                return cls(file["labels"], file["probabilities"], tuple(about["classes"]), about["facts"])
+                nats = file.get("nats")
+                return cls(file["labels"], file["probabilities"], tuple(about["classes"]), about["facts"], nats)
         except (FileNotFoundError, PermissionError, EvaluationError):
             raise
         # Damage shows itself in any way, from zlib.error to MemoryError for a shape that was never written.
@@ -408,3 +433,19 @@ def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.floa
 
 def _brief(error: Exception) -> str:
     return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+
+
+def softmax(values: NDArray[Any], temperature: float = 1.0) -> NDArray[np.float32]:
+    """(..., C) probabilities of logits, each divided by a temperature first."""
+    scaled = values.astype(np.float32) / np.float32(temperature)
+    powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def cross_entropy(logits: NDArray[Any], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(..., N) cross-entropy in nats of (..., N, K) logits, exact where the probability itself is too small to hold."""
+    values = logits.astype(np.float64)
+    values -= values.max(axis=-1, keepdims=True)
+    own = np.take_along_axis(values, np.broadcast_to(labels[:, None], (*values.shape[:-1], 1)), axis=-1)[..., 0]
+    # A tiny bit below 0 is rounding.
+    return np.maximum(np.log(np.exp(values).sum(axis=-1)) - own, 0.0)

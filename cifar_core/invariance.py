@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cifar_core.evaluation import EvaluationError
-from cifar_core.logits import softmax
+from cifar_core.evaluation import EvaluationError, softmax
 from cifar_core.runs import write_whole
 
 PIXELS = 2

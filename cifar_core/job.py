@@ -1299,9 +1299,8 @@ def _predicted(
 
 def _evaluation(about: _Subject, said: NDArray[np.float32]) -> Evaluation:
     from cifar_core.evaluation import Evaluation
-    from cifar_core.logits import softmax
 
-    return Evaluation(about.images.labels, softmax(said), about.network.classes, about.facts)
+    return Evaluation.of_logits(about.images.labels, said, about.network.classes, about.facts)
 
 
 def _keep_said(run: Run, about: _Subject, said: NDArray[np.float32]) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cifar_core.evaluation import Evaluation
+from cifar_core.evaluation import Evaluation, softmax
 from cifar_core.runs import write_whole
 
 LOWEST = float(np.finfo(np.float16).min)
@@ -107,14 +107,7 @@ class Logits:
             raise LogitsError(f"Nothing is kept of epoch {epoch}, but of {kept}.")
         images = self.images
         facts = {**images.facts, "epoch": int(epoch)}
-        return Evaluation(images.labels, softmax(self.values[places[0]]), images.classes, facts)
-
-
-def softmax(values: NDArray[Any], temperature: float = 1.0) -> NDArray[np.float32]:
-    """(..., C) probabilities of logits, each divided by a temperature first."""
-    scaled = values.astype(np.float32) / np.float32(temperature)
-    powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
+        return Evaluation.of_logits(images.labels, self.values[places[0]], images.classes, facts)
 
 
 def begin(folder: Path, images: Images, after: float = 0.0) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cifar_core.calibration import reliability
-from cifar_core.logits import Logits, softmax
+from cifar_core.evaluation import cross_entropy, softmax
+from cifar_core.logits import Logits
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,12 +51,13 @@ def timeline(logits: Logits, worst: int = 24) -> Timeline:
         probabilities, predictions = softmax(values), logits.predictions[epoch].astype(np.int64)
         confusions.append(np.bincount(labels * count + predictions, minlength=count**2).reshape(count, count))
         own, confidences = probabilities[rows, labels], probabilities[rows, predictions]
-        losses.append(-np.log(np.maximum(own, np.finfo(np.float32).tiny), dtype=np.float64).mean())
+        nats = cross_entropy(values, labels)
+        losses.append(nats.mean())
         found = reliability(confidences, predictions == labels)
         eces.append(found.ece)
         bins.append(np.stack([found.images, found.confidence, found.accuracy], axis=1))
         wrong = np.flatnonzero(predictions != labels)
-        wrong = wrong[np.argsort(own[wrong], kind="stable")][:worst]
+        wrong = wrong[np.argsort(-nats[wrong], kind="stable")][:worst]
         places[epoch, : len(wrong)], true[epoch, : len(wrong)] = wrong, own[wrong]
         said[epoch, : len(wrong)], sure[epoch, : len(wrong)] = predictions[wrong], confidences[wrong]
     return Timeline(

@@ -10,6 +10,7 @@ from sklearn.metrics import confusion_matrix, log_loss
 
 from cifar_core import logits
 from cifar_core.biography import NEVER, biographies
+from cifar_core.evaluation import Evaluation
 from cifar_core.logits import Images, Logits
 from cifar_core.timeline import timeline
 
@@ -69,6 +70,22 @@ def test_all_epochs_at_once_say_what_each_says_alone(tmp_path: Path) -> None:
         assert images.sum() == 300
         assert (confidence[there] @ images[there]) / 300 == pytest.approx(alone.confidences.mean(), rel=1e-5)
         assert (accuracy[there] @ images[there]) / 300 == pytest.approx(alone.accuracy)
+
+
+def test_losses_of_hopeless_images_are_exact_and_order_the_mistakes(tmp_path: Path) -> None:
+    """Where the probability itself is too small for float32."""
+    depths = np.array([150.0, 300.0, 200.0, 90.0])
+    logits.begin(tmp_path, Images(np.zeros(4, np.int64), np.arange(4), ("a", "b"), {}))
+    logits.keep(tmp_path, 1, np.stack([-depths, np.zeros(4)], axis=1))
+    read = logits.read(tmp_path)
+    told, alone = timeline(read, worst=4), read.at(1)
+    assert told.loss[0] == pytest.approx(depths.mean(), rel=1e-3)
+    assert told.worst[0].tolist() == [1, 2, 0, 3]
+    assert alone.losses == pytest.approx(depths, rel=1e-3)
+    assert alone.mistakes(4)["index"].tolist() == [1, 2, 0, 3]
+    alone.save(tmp_path / "evaluation.npz")
+    assert Evaluation.load(tmp_path / "evaluation.npz").losses == pytest.approx(depths, rel=1e-3)
+    assert alone.some(np.array([1])).losses == pytest.approx([300], rel=1e-3)
 
 
 def test_where_little_is_wrong_the_rest_is_marked_as_missing() -> None:

@@ -15,7 +15,7 @@ from cifar_core.calibration import (
     negative_log_likelihood,
     reliability,
 )
-from cifar_core.logits import softmax
+from cifar_core.evaluation import softmax
 
 
 def said(images: int = 3000, sharpness: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

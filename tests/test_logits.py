@@ -148,7 +148,11 @@ def contents(run: Run) -> dict[int, bytes]:
     return {epoch: path.read_bytes() for epoch, path in logits.files(run.logits("validation")).items()}
 
 
-def test_a_worker_that_dies_and_is_started_again_keeps_the_same_bit_for_bit(tiny: Tiny, runs_root: Path) -> None:
+def test_a_worker_that_dies_and_is_started_again_keeps_the_same_bit_for_bit(
+    tiny: Tiny, runs_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A word after each step, at which it can be stopped.
+    monkeypatch.setattr("cifar_core.training.PROGRESS_SECONDS", 0.0)
     config = tiny_config(tiny, epochs=3)
     whole = work(create_run(config, runs_root), tiny.cache)
     run = create_run(config, runs_root)

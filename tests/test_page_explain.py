@@ -120,7 +120,8 @@ def test_the_bars_are_the_calibrated_probabilities_of_the_network(
     dashboard: Callable[..., Any], trained_run: Run, tiny: Any, cache: Path
 ) -> None:
     from cifar_core.calibration import fitted_temperature
-    from cifar_core.logits import keep, read, softmax
+    from cifar_core.evaluation import softmax
+    from cifar_core.logits import keep, read
     from cifar_core.networks import load_network
 
     split = open_cached(tiny.info.id, cache).test

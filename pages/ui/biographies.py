@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from cifar_core.biography import NEVER
 from cifar_core.datasets import DataInfo
-from cifar_core.logits import Logits, softmax
+from cifar_core.evaluation import softmax
+from cifar_core.logits import Logits
 from cifar_core.runs import Run
 from pages import ui
 from pages.ui import charts, looked, reference

@@ -16,8 +16,8 @@ from cifar_core.calibration import (
     reliability,
 )
 from cifar_core.curves import OneAgainstRest, macro_auc, macro_average_precision, one_against_rest
-from cifar_core.evaluation import Evaluation
-from cifar_core.logits import LogitsError, softmax
+from cifar_core.evaluation import Evaluation, softmax
+from cifar_core.logits import LogitsError
 from pages import ui
 from pages.ui import looked
 from pages.ui.charts import CLASS_COLOURS

@@ -7,7 +7,8 @@ const SETTLED_MILLISECONDS = 250
 const known = new WeakMap()
 
 const percent = (share) => (share === null ? "–" : `${(100 * share).toFixed(1)}%`)
-const sure = (share) => (share > 0 && share < 0.001 ? "<0.1%" : share < 1 && share > 0.999 ? ">99.9%" : percent(share))
+// Of a network no class has exactly no probability, or all of it.
+const sure = (share) => (share < 0.001 ? "<0.1%" : share > 0.999 ? ">99.9%" : percent(share))
 
 function made(tag, parent, text, attributes = {}) {
   const element = document.createElement(tag)

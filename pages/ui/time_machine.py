@@ -18,7 +18,8 @@ import streamlit as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from cifar_core.logits import Logits, softmax
+from cifar_core.evaluation import softmax
+from cifar_core.logits import Logits
 from cifar_core.timeline import Timeline
 
 SAMPLE = 24
@@ -95,11 +96,11 @@ def told(
         "classes": [names[k] for k in shown],
         "classNames": names,
         "accuracy": logits.correct.mean(axis=1).round(5).tolist(),
-        "loss": figures.loss.round(4).tolist(),
+        "loss": figures.loss.round(6).tolist(),
         "ece": figures.ece.round(5).tolist(),
         "images": figures.confusion[0].sum(axis=1)[shown].tolist(),
         "confusion": figures.confusion[:, shown][:, :, shown].tolist(),
-        "report": _report(figures.confusion)[:, shown].round(4).tolist(),
+        "report": _report(figures.confusion)[:, shown].round(6).tolist(),
         "bins": [[[_number(value) for value in bin] for bin in bins] for bins in figures.bins.tolist()],
         "sprite": _sprite(images[used]) if images is not None else "",
         "columns": COLUMNS,
@@ -122,7 +123,7 @@ def told(
                 place_of[int(image)],
                 int(logits.images.labels[image]),
                 logits.predictions[:, image].tolist(),
-                sure[:, k].round(4).tolist(),
+                sure[:, k].round(6).tolist(),
             ]
             for k, image in enumerate(sample)
         ],
