@@ -2,7 +2,7 @@
 
 With `--run RUN` a training that has finished is put there; what its weights say of the images is computed for each kept
 epoch and stays in the run's folder, so that it can be begun (`--see`) while the run trains. `--readme` only brings the
-README up to date.
+README up to date, and `--strangeness` only what tells foreign pictures from the classes (`cifar_core.strangeness`).
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from cifar_core.events import Boot, Progress, Start, TaskProgress, Waiting, dura
 from cifar_core.features import Mapping
 from cifar_core.networks import PREFIX, load_network, load_tensors, save_tensors
 from cifar_core.runs import Run
+from cifar_core.strangeness import Strangeness
 from cifar_core.subsets import training_indices
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,6 +56,9 @@ DATA_NAME = "CIFAR-10, JPEG copy"
 
 MOST_MOMENTS = 300
 """Signs of life between epochs that stay in its history."""
+
+MOST_STRANGENESS = 200_000
+"""Bytes that may be taken by what is needed to tell how strange a picture is to it."""
 
 MAP = {"images": 2000, "perplexity": 30.0}
 """The map of the features that the page shows first."""
@@ -219,6 +223,28 @@ def results(packed: Run, scratch: Path, data: DataSet, cache: Path, checkpoint: 
         arrays = dict(file)
     arrays["facts"] = np.array(json.dumps({**json.loads(str(arrays["facts"])), "data": DATA_NAME}))
     np.savez_compressed(kept / "map.npz", **arrays)
+    strangeness(packed, scratch, data, cache, checkpoint)
+
+
+def strangeness(packed: Run, scratch: Path, data: DataSet, cache: Path, checkpoint: str) -> None:
+    """Have it found out what is strange to the network, and keep that in its folder, so that no image is needed."""
+    for old in packed.path.glob("tasks/strangeness-*"):
+        shutil.rmtree(old)
+    folder, task = job.strangeness_task(Run(packed.path, scratch), checkpoint, data.info)
+    with folder.held():
+        runs.write_whole(folder.path / "task.json", json.dumps(task).encode())
+        for _ in job.execute_task(folder, cache):
+            pass
+    found = Strangeness.load(folder.path / "strangeness.npz")
+    kept = packed.path / "tasks" / folder.path.name
+    kept.mkdir()
+    found = dataclasses.replace(found, facts={**found.facts, "data": DATA_NAME})
+    content = found.content()
+    if len(content) > MOST_STRANGENESS:
+        raise SystemExit(
+            f"What is strange to this network takes {size(len(content))}, and may take {size(MOST_STRANGENESS)}."
+        )
+    (kept / "strangeness.npz").write_bytes(content)
 
 
 def how(run: Run, aside: Path, epoch: int, stand_in: bool) -> dict[str, Any]:
@@ -329,6 +355,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, help="the folder of a finished run; left out, one is trained")
     parser.add_argument("--checkpoint", choices=("best", "last"), default="best")
     parser.add_argument("--stand-in", action="store_true", help="say in the card that a better one is to come")
+    parser.add_argument("--strangeness", action="store_true", help="only find out anew what is strange to the one here")
     parser.add_argument("--see", action="store_true", help="only let kept weights of --run look at the images")
     parser.add_argument("--readme", action="store_true", help="only bring the README's model card up to date")
     parser.add_argument("--runs", type=Path, default=job.RUNS)
@@ -340,6 +367,11 @@ def main() -> None:
         for _ in prepare(options.data, options.cache):
             pass
         data = open_dataset(options.data, options.cache)
+        if options.strangeness:
+            packed = Run(runs.REFERENCE)
+            with tempfile.TemporaryDirectory() as scratch:
+                strangeness(packed, Path(scratch), data, options.cache, next(iter(packed.checkpoints())))
+            return
         run = Run(options.run.resolve()) if options.run else trained(options.data, options.runs, options.cache)
         if options.see:
             see(run, data)

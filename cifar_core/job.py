@@ -524,6 +524,17 @@ def familiarity_task(run: Run, checkpoint: str, info: DataInfo) -> tuple[WorkFol
     return run.task(f"familiarity-{_identity(run, checkpoint, info)}"), task
 
 
+def strangeness_folder(run: Run, checkpoint: str, fingerprint: str) -> WorkFolder:
+    """Where it is kept what is strange to a checkpoint (`strangeness.npz`), on images with this fingerprint."""
+    return run.task(f"strangeness-{_identity_on(run, checkpoint, fingerprint)}")
+
+
+def strangeness_task(run: Run, checkpoint: str, info: DataInfo) -> tuple[WorkFolder, dict[str, Any]]:
+    """The same place, and the task that finds out."""
+    task = {"task": "strangeness", "run": str(run.path.resolve()), "checkpoint": checkpoint, "data": info.id}
+    return strangeness_folder(run, checkpoint, info.fingerprint), task
+
+
 def range_task(
     config: TrainConfig, data: Path, info: DataInfo, parent: Run | None = None, checkpoint: str = "last"
 ) -> tuple[WorkFolder, dict[str, Any]]:
@@ -624,11 +635,15 @@ def known_device(cache: Path) -> str | None:
 
 
 def _identity(run: Run, checkpoint: str, info: DataInfo, *more: Any) -> str:
+    return _identity_on(run, checkpoint, info.fingerprint, *more)
+
+
+def _identity_on(run: Run, checkpoint: str, fingerprint: str, *more: Any) -> str:
     weights = run.checkpoints()[checkpoint]
     file = weights.stat()
     # When it was written differs from one copy of the program to the next.
     written = checksum(weights) if run.read_only else file.st_mtime_ns
-    parts = (checkpoint, written, file.st_size, info.fingerprint, *more)
+    parts = (checkpoint, written, file.st_size, fingerprint, *more)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
@@ -1123,6 +1138,7 @@ def execute_task(folder: WorkFolder, cache: Path) -> Iterator[Event]:
             "attack": _attack,
             "sensitivity": _sensitivity,
             "familiarity": _familiarity,
+            "strangeness": _strangeness,
             "range": _range,
             "data": _data,
             "device": _device,
@@ -1766,64 +1782,79 @@ def _familiarity(folder: WorkFolder, cache: Path, run: str, checkpoint: str, dat
     import torch
 
     from cifar_core.datasets import open_cached
-    from cifar_core.familiarity import MOST_VALUES, Known, distances, energy, unit
-    from cifar_core.subsets import renumbered, subset_indices, training_indices
+    from cifar_core.familiarity import MOST_VALUES, Known
+    from cifar_core.subsets import renumbered, subset_indices
 
     about = _subject(run, checkpoint, data, cache)
     opened = open_cached(data, cache)
-    trained, held_out = training_indices(Run(Path(run)).config, opened)
+    trained, _ = _trained_and_held_out(run, opened, cache)
     labels = renumbered(np.asarray(opened.train.labels), opened.info.classes, about.network.classes)
     head = about.network.model.head
     of = len(trained)
     if (most := max(MOST_VALUES // head.in_features, 2)) < of:
         trained = trained[subset_indices(labels[trained], most, seed=0)]
-    parts = {
-        "training": (opened.train.images, trained),
-        "validation": (opened.train.images, held_out),
-        "test": (about.images.images, np.arange(len(about.indices))),
-    }
-    features: dict[str, Any] = {}
-    logits: dict[str, Any] = {}
+    found: list[Any] = []
 
     def embedding() -> Iterator[tuple[int, int, str]]:
-        total, done = sum(len(chosen) for _, chosen in parts.values()), 0
-        for name, (images, chosen) in parts.items():
-            found = []
-            for start in range(0, len(chosen), 500):
-                found += list(about.network.embeddings(images[chosen[start : start + 500]]))
-                done += len(found[-1])
-                yield done, total, "Computing features"
-            together = torch.cat(found)
-            features[name] = together.numpy()
-            with torch.inference_mode():
-                logits[name] = head(together.to(about.network.device)).float().cpu().numpy()
+        done = 0
+        for start in range(0, len(trained), 500):
+            found.extend(about.network.embeddings(opened.train.images[trained[start : start + 500]]))
+            done += len(found[-1])
+            yield done, len(trained), "Computing features"
 
     yield from _timed(embedding())
-    directions = unit(features["training"].astype(np.float16).astype(np.float32))
-    far: dict[str, Any] = {}
-
-    def measuring() -> Iterator[tuple[int, int, str]]:
-        total, done = sum(len(parts[name][1]) for name in ("validation", "test")), 0
-        for name in ("validation", "test"):
-            found = []
-            for some in distances(directions, features[name]):
-                found.append(some)
-                done += len(some)
-                yield done, total, "Measuring distances"
-            far[name] = np.concatenate(found)
-
-    yield from _timed(measuring())
+    features = torch.cat(found)
+    with torch.inference_mode():
+        probabilities = head(features.to(about.network.device)).float().cpu().softmax(1).numpy()
     known = Known(
-        features=features["training"].astype(np.float16),
-        probabilities=torch.from_numpy(logits["training"]).softmax(1).numpy(),
+        features=features.numpy().astype(np.float16),
+        probabilities=probabilities,
         labels=labels[trained],
         indices=trained,
-        energies={name: energy(logits[name]) for name in far},
-        distances=far,
         biased=head.bias is not None,
         facts={**about.facts, "training_images": len(trained), "of_training_images": of},
     )
     write_whole(folder.path / "known.npz", known.content())
+
+
+def _trained_and_held_out(run: str, data: DataSet, cache: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which images of the training split a run was trained on and was validated on."""
+    from cifar_core.subsets import training_indices
+
+    config = Run(Path(run)).config
+    return training_indices(config, data, selections.allowed(config, data.info, selections.folder_of(cache)))
+
+
+def _strangeness(folder: WorkFolder, cache: Path, run: str, checkpoint: str, data: str) -> Iterator[TaskProgress]:
+    import numpy as np
+
+    from cifar_core.datasets import open_cached
+    from cifar_core.strangeness import TRAINING_IMAGES, learn
+    from cifar_core.subsets import renumbered, subset_indices
+
+    about = _subject(run, checkpoint, data, cache)
+    opened = open_cached(data, cache)
+    trained, held_out = _trained_and_held_out(run, opened, cache)
+    labels = renumbered(np.asarray(opened.train.labels), opened.info.classes, about.network.classes)
+    some = trained[subset_indices(labels[trained], min(TRAINING_IMAGES, len(trained)), seed=0)]
+    test = about.images.images
+    parts = {
+        "training": (opened.train.images, some),
+        "validation": (opened.train.images, held_out),
+        "test": (test, np.arange(len(test))),
+    }
+    facts = {
+        **about.facts,
+        **{f"{name}_images": len(chosen) for name, (_, chosen) in parts.items()},
+        "of_training_images": len(trained),
+    }
+    found: list[Any] = []
+
+    def learning() -> Iterator[tuple[int, int, str]]:
+        found.append((yield from learn(about.network, parts, facts)))
+
+    yield from _timed(learning(), parts=False)
+    write_whole(folder.path / "strangeness.npz", found[0].content())
 
 
 def _range(folder: WorkFolder, cache: Path, config: dict[str, Any], data: str, weights: str | None) -> Iterator[Event]:

@@ -19,7 +19,7 @@ from cifar_core.evaluation import EvaluationError
 from cifar_core.runs import Run, RunError
 from cifar_core.sources import DataError
 from pages import ui
-from pages.ui import charts, erasing, explaining, familiar, loaders, reference, sure, tour
+from pages.ui import charts, erasing, explaining, familiar, foreign, loaders, reference, sure, tour
 from pages.ui.photos import Subject, choose_photo
 
 if TYPE_CHECKING:
@@ -114,17 +114,18 @@ def choose_test_image(weights: Weights, row: DeltaGenerator) -> Subject | None:
 
 
 def show_answer(
-    subject: Subject, classes: Sequence[str], answer: NDArray[np.float32], temperature: loaders.Temperature
+    case: explaining.Case, classes: Sequence[str], answer: NDArray[np.float32], temperature: loaders.Temperature
 ) -> None:
     """What the network says, and how sure it is."""
     st.subheader("What it answers", anchor=False)
     best = int(answer.argmax())
     verdict = ""
-    if subject.true is not None:
-        right = best == subject.true
+    if case.true is not None:
+        right = best == case.true
         verdict = " :green-badge[:material/check: right]" if right else " :red-badge[:material/close: wrong]"
-    st.markdown(f"**{ui.plain(classes[best])}**, {ui.plain(charts.percent(answer[best]))}{verdict}")
-    st.html(charts.prediction_bars(classes, answer, subject.true))
+    if not foreign.headline(case, verdict):
+        st.markdown(f"**{ui.plain(classes[best])}**, {ui.plain(charts.percent(answer[best]))}{verdict}")
+    st.html(charts.prediction_bars(classes, answer, case.true))
     if len(classes) > 10:
         st.caption(f"The first 10 of {len(classes)} classes.")
     listed = ", ".join(map(ui.plain, classes[:12])) + (", …" if len(classes) > 12 else "")
@@ -213,8 +214,7 @@ def show(weights: Weights, subject: Subject) -> None:
     with answering:
         temperature = loaders.temperature(weights.run, network.metadata["epoch"])
         shown = loaders.probabilities(weights.path, weights.version, subject.pixels, temperature.value)
-        show_answer(subject, network.classes, shown, temperature)
-        familiar.verdict(case)
+        show_answer(case, network.classes, shown, temperature)
     st.caption(
         f"Run {weights.run.id} · {weights.checkpoint} weights, epoch {network.metadata['epoch']:.3g} · trained on "
         f"{ui.plain(network.metadata['data_name'])}"
@@ -223,7 +223,7 @@ def show(weights: Weights, subject: Subject) -> None:
 
 
 CLOSER = (
-    ("Is it one of the classes at all?", ":material/help_center:", familiar.out_of_the_classes),
+    ("Is it one of the classes at all?", ":material/help_center:", foreign.panel),
     ("Training images that shaped the answer", ":material/school:", familiar.influence),
     ("Patch eraser", ":material/ink_eraser:", erasing.eraser),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from cifar_core.explain import METHODS
 from cifar_core.familiarity import Known
 from cifar_core.networks import load_network
 from cifar_core.runs import Run
+from cifar_core.strangeness import Strangeness
 from pages.ui import charts
 from tests.conftest import Tiny
 from tests.test_page_explain import PHOTO, bars, file_of, text_of, upload
@@ -145,9 +147,9 @@ def test_a_run_that_kept_one_moment_says_how_to_keep_more(dashboard: Open, make_
 
 
 def test_before_all_images_were_looked_at_a_button_offers_it(dashboard: Open, trained_run: Run) -> None:
-    for panel in (FOREIGN, PULL):
+    for panel, label in ((FOREIGN, "Look at the images"), (PULL, "Look at all images")):
         app = opened(dashboard, panel)
-        assert "Look at all images" in [button.label for button in app.button]
+        assert label in [button.label for button in app.button]
         assert not alts(app)
 
 
@@ -160,39 +162,63 @@ def test_the_images_that_pulled_most_are_those_of_the_core(dashboard: Open, know
     answer = network.probabilities(split.images[4][None])[0].numpy()
     pulls = table.influence(feature, answer, int(answer.argmax()))
     best = table.indices[np.argsort(-pulls)[:8]]
-    assert [int(re.search(r"Training image (\d+)", alt)[1]) for alt in alts(app)[:8]] == best.tolist()
+    assert [int(re.search(r"Training image (\d+)", alt)[1]) for alt in alts(app)[8:16]] == best.tolist()
+    nearest = table.nearest(feature, 8)[0]
+    assert [int(re.search(r"Training image (\d+)", alt)[1]) for alt in alts(app)[:8]] == table.indices[nearest].tolist()
     assert "TracIn (Pruthi et al., 2020) of the last layer at these weights" in text_of(app)
 
 
-def test_a_picture_is_ranked_among_the_test_images(dashboard: Open, known_run: Run, tiny: Tiny) -> None:
+@pytest.fixture
+def strange_run(trained_run: Run, tiny: Tiny) -> Run:
+    folder, task = job.strangeness_task(trained_run, "best", tiny.info)
+    (folder.path / "task.json").write_text(json.dumps(task))
+    with folder.held():
+        assert list(job.execute_task(folder, tiny.cache))[-1].outcome == "finished"
+    return trained_run
+
+
+def test_a_picture_is_ranked_among_the_test_images(dashboard: Open, strange_run: Run, tiny: Tiny) -> None:
     app = opened(dashboard, FOREIGN, image="4")
-    table = table_of(known_run, tiny)
-    rank = int((table.energies["test"] < table.energies["test"][4] - 1e-4).sum())
-    # Itself included or not, as a rounding error has it.
-    ranks = [f"higher than {(rank + itself) / 60:.1%} of the test images" for itself in (0, 1)]
-    assert app.metric[0].delta in ranks
+    kept = Strangeness.load(job.strangeness_task(strange_run, "best", tiny.info)[0].path / "strangeness.npz")
+    network = load_network(strange_run.checkpoints()["best"])
+    pixels = open_cached(tiny.info.id, tiny.cache).test.images
+    measures = kept.measure(network, np.array(pixels[4])[None])
+    ranks = kept.ranks(measures)[0]
+    told = [f"stranger than {charts.percent(rank)} of the test images" for rank in (ranks[0], ranks[1], ranks[-1])]
+    assert [metric.delta for metric in app.metric] == told
+    assert app.metric[0].value == f"{measures[0, 0]:.2f}"
     text = text_of(app)
-    assert f"{table.false_alarms:.1%} of 60 test images are called foreign by mistake" in text
+    assert f"Percentiles are of the 60 test images of {kept.facts['data']}" in text
+    assert f"{kept.false_alarms:.1%} are called foreign by mistake" in text
     assert "too few to promise a rate" in text
-    assert len(alts(app)) == 8
+    assert f"Run {strange_run.id} · best weights" in text
 
 
 @pytest.mark.parametrize("strange", [True, False])
-def test_a_picture_stranger_than_the_validation_images_is_called_foreign_beside_the_answer(
-    dashboard: Open, known_run: Run, tiny: Tiny, strange: bool
+def test_a_foreign_picture_is_called_so_in_place_of_a_class(
+    dashboard: Open, strange_run: Run, tiny: Tiny, strange: bool
 ) -> None:
-    table = table_of(known_run, tiny)
-    shift = -1000 if strange else 1000
-    for values in (table.energies, table.distances):
-        values["validation"] = values["validation"] + np.float32(shift)
-    path = job.familiarity_task(known_run, "best", tiny.info)[0].path / "known.npz"
-    path.write_bytes(table.content())
-    for app in (
-        dashboard(PAGE, image="4"),
-        upload(dashboard(PAGE, **PHOTO), "page.png", file_of(Image.new("RGB", (90, 90), (255, 255, 255)), "PNG")),
-    ):
-        warnings = [warning.value for warning in app.warning if "Unlike anything it was trained on" in warning.value]
-        assert len(warnings) == strange
+    path = job.strangeness_task(strange_run, "best", tiny.info)[0].path / "strangeness.npz"
+    kept = Strangeness.load(path)
+    path.write_bytes(replace(kept, validation=kept.validation + (-1e6 if strange else 1e6)).content())
+    page = file_of(Image.new("RGB", (90, 90), (255, 255, 255)), "PNG")
+    for app in (dashboard(PAGE, image="4"), upload(dashboard(PAGE, **PHOTO), "page.png", page)):
+        said = [element.value for element in app.markdown]
+        assert sum("Unlike anything it was trained on" in text for text in said) == strange
+        classes = load_network(strange_run.checkpoints()["best"]).classes
+        headlines = [text for text in said if text.startswith(tuple(f"**{name}**, " for name in classes))]
+        assert len(headlines) == 1 - strange
+
+
+def test_the_verdict_needs_no_images(dashboard: Open, strange_run: Run, tiny: Tiny, cache: Any) -> None:
+    path = job.strangeness_task(strange_run, "best", tiny.info)[0].path / "strangeness.npz"
+    kept = Strangeness.load(path)
+    path.write_bytes(replace(kept, validation=kept.validation - 1e6).content())
+    for data in cache.iterdir():
+        data.rename(data.with_name(f"gone-{data.name}"))
+    app = opened(dashboard, FOREIGN, **PHOTO)
+    app = upload(app, "page.png", file_of(Image.new("RGB", (90, 90)), "PNG"))
+    assert text_of(app).count("Unlike anything it was trained on") == 2
 
 
 def test_erased_squares_move_the_answer(dashboard: Open, trained_run: Run, tiny: Tiny) -> None:

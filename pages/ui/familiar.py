@@ -1,31 +1,21 @@
-"""How a picture compares with the images a network knows: is it out of the ten, and which of them shaped the answer?"""
+"""The training images that are nearest to a picture, and those that shaped the answer."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
 from cifar_core import job
-from cifar_core.datasets import cached
-from cifar_core.familiarity import FALSE_ALARMS, NEIGHBOURS, FamiliarityError, Known, pulled_most
+from cifar_core.familiarity import FamiliarityError, Known, pulled_most
 from cifar_core.runs import RunError
 from pages import ui
 from pages.ui import charts, loaders
 from pages.ui.explaining import Case
 
 SHOWN = 8
-
-
-class Seen(NamedTuple):
-    """What a network makes of one image: features (D,), energy, and distance to what it knows."""
-
-    feature: NDArray[np.float32]
-    energy: float
-    distance: float
 
 
 @st.cache_resource(max_entries=2, show_spinner="Reading what the network knows")
@@ -42,104 +32,24 @@ def known(path: Path, version: int) -> Known:
 
 
 @st.cache_data(max_entries=256, show_spinner=False, scope="session")
-def seen(table: Path, table_version: int, path: Path, version: int, pixels: NDArray[np.uint8]) -> Seen:
-    """Where one image lies among what a network knows."""
-    import torch
-
-    from cifar_core.familiarity import distances, energy
-
-    network = loaders.network(path, version)
-    feature = next(iter(network.embeddings(pixels[None])))
-    with torch.inference_mode():
-        logits = network.model.head(feature.to(network.device)).float().cpu().numpy()
-    far = np.concatenate(list(distances(known(table, table_version).directions, feature.numpy())))
-    return Seen(feature.numpy()[0], float(energy(logits)[0]), float(far[0]))
-
-
-def verdict(case: Case) -> None:
-    """One sentence beside the answer where the picture is unlike all that the network knows; nothing else."""
-    if (found := _table(case)) is None:
-        return
-    path, table = found
-    place = seen(path, loaders.version(path), case.path, case.version, case.pixels)
-    if table.foreign(np.array([place.energy]), np.array([place.distance]))[0]:
-        best = case.classes[case.predicted]
-        st.warning(
-            ui.plain(
-                f"Unlike anything it was trained on: do not take “{best}, {charts.percent(case.answer.max())}” at its "
-                "word. See “Is it one of the classes at all?” below."
-            ),
-            icon=":material/help_center:",
-        )
-
-
-def out_of_the_classes(case: Case) -> None:
-    """Energy and distance of the picture as percentiles of the test images, and whether it is foreign."""
-    if (found := _asked_for(case)) is None:
-        return
-    path, table = found
-    place = seen(path, loaders.version(path), case.path, case.version, case.pixels)
-    energies, far = np.array([place.energy]), np.array([place.distance])
-    foreign = bool(table.foreign(energies, far)[0])
-    test = len(table.energies["test"])
-    ranks = [
-        float((table.energies["test"] < place.energy).mean()),
-        float((table.distances["test"] < place.distance).mean()),
-    ]
-    if foreign:
-        st.markdown("**Unlike anything it was trained on.** Whatever class it names, take it for a guess.")
-    else:
-        st.markdown(
-            f"**Like the images it was trained on**, as far as these two measures see. It may be one of the "
-            f"{len(case.classes)} classes."
-        )
-    with st.container(horizontal=True, gap="large"):
-        st.metric(
-            "Energy",
-            f"{place.energy:.2f}",
-            f"higher than {ranks[0]:.1%} of the test images",
-            delta_color="off",
-            delta_arrow="off",
-            width="content",
-            help="Minus the logarithm of the sum of the exponentials of the logits (Liu et al., 2020): high where no "
-            "logit is large.",
-        )
-        st.metric(
-            f"Distance to the {NEIGHBOURS}th nearest training image",
-            f"{place.distance:.3f}",
-            f"farther than {ranks[1]:.1%} of the test images",
-            delta_color="off",
-            delta_arrow="off",
-            width="content",
-            help="Between the features before the last layer, with length 1 (Sun et al., 2022): from 0 to 2.",
-        )
-    promise = (
-        f"chosen on {len(table.energies['validation']):,} validation images for at most {FALSE_ALARMS:.0%} false alarms"
-        if table.promised
-        else f"the strangest of {len(table.energies['validation']):,} validation images, too few to promise a rate"
-    )
-    st.caption(
-        ui.plain(
-            f"A picture is called foreign where one of the two is stranger than a threshold, {promise}. Measured on "
-            f"the test split: {table.false_alarms:.1%} of {test:,} test images are called foreign by mistake. A "
-            "foreign picture that happens to look like a class passes. " + _origin(case, table)
-        )
-    )
-    rows, cosines = table.nearest(place.feature, SHOWN)
-    st.markdown("**The nearest training images** by the features before the last layer")
-    _show_images(case, table, rows, [f"cosine {cosine:.3f}" for cosine in cosines])
+def feature_of(path: Path, version: int, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """What the last layer sees of an image, (D,)."""
+    return next(iter(loaders.network(path, version).embeddings(pixels[None]))).numpy()[0]
 
 
 def influence(case: Case) -> None:
     """The training images that pulled this answer most towards a class, and away from it."""
     if (found := _asked_for(case)) is None:
         return
-    path, table = found
+    _, table = found
+    feature = feature_of(case.path, case.version, case.pixels)
+    rows, cosines = table.nearest(feature, SHOWN)
+    st.markdown("**Nearest** by the features before the last layer")
+    _show_images(case, table, rows, [f"cosine {cosine:.3f}" for cosine in cosines])
     predicted = "What it predicts"
     named = st.selectbox("Towards", [predicted, *case.classes], key="pull_to", bind="query-params", width=200)
     wanted = case.classes.index(named) if named in case.classes else case.predicted
-    place = seen(path, loaders.version(path), case.path, case.version, case.pixels)
-    pulls = table.influence(place.feature, case.answer, wanted)
+    pulls = table.influence(feature, case.answer, wanted)
     towards, away = pulled_most(pulls, SHOWN)
     name = ui.plain(case.classes[wanted])
     if not towards and not away:
@@ -163,27 +73,16 @@ def influence(case: Case) -> None:
     )
 
 
-def _table(case: Case) -> tuple[Path, Known] | None:
-    """What is kept of these weights, where it has been computed."""
-    start = case.run.start
-    for info in cached(ui.place().cache):
-        if start and info.fingerprint == start.data_fingerprint:
-            folder, _ = job.familiarity_task(case.run, case.checkpoint, info)
-            path = folder.path / "known.npz"
-            return (path, known(path, loaders.version(path))) if path.exists() else None
-    return None
-
-
 def _asked_for(case: Case) -> tuple[Path, Known] | None:
-    """The same; where it is not there yet, a button that has it computed."""
+    """What is kept of these weights; where it is not there yet, a button that has it computed."""
     if (info := ui.data_of(case.run)) is None:
         return None
     folder, task = job.familiarity_task(case.run, case.checkpoint, info)
     path = folder.path / "known.npz"
     if not path.exists() and not folder.alive:
         st.markdown(
-            f"For this the network looks once at all of its training images and at the {info.test_images:,} test "
-            "images of its data set, in the background; the result is kept with the run."
+            f"For this the network looks once at all of its training images, among the {info.train_images:,} of its "
+            "data set, in the background; the result is kept with the run."
         )
     if not ui.background(folder, task, path.exists(), start="Look at all images"):
         return None

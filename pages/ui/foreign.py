@@ -1,0 +1,184 @@
+"""Is a picture one of the classes at all? Said in the headline of the answer, and with its figures in a panel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import streamlit as st
+
+from cifar_core import job
+from cifar_core.runs import RunError
+from cifar_core.strangeness import DISTANCE, ENERGY, FALSE_ALARMS, Strangeness, StrangenessError
+from pages import ui
+from pages.ui import charts, loaders
+from pages.ui.explaining import Case
+
+UNLIKE = "Unlike anything it was trained on"
+
+
+class Place(NamedTuple):
+    """Where a picture lies among the test images: is it foreign, its measures, and the rank of each in [0, 1]."""
+
+    foreign: bool
+    measures: dict[str, float]
+    ranks: dict[str, float]
+    altogether: float
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def strangeness(path: Path, version: int) -> Strangeness:
+    """What is kept of the images a network knows; shared and read-only.
+
+    Raises:
+        RunError: The file is damaged.
+    """
+    try:
+        return Strangeness.load(path)
+    except StrangenessError as error:
+        raise RunError(str(error)) from None
+
+
+@st.cache_data(max_entries=256, show_spinner=False, scope="session")
+def _place(path: Path, path_version: int, weights: Path, version: int, digest: str, _case: Case) -> Place:
+    kept = strangeness(path, path_version)
+    measures = kept.measure(loaders.network(weights, version), _case.pixels[None])
+    *ranks, altogether = kept.ranks(measures)[0]
+    return Place(
+        bool(kept.foreign(measures)[0]),
+        {name: float(value) for name, value in zip(kept.names, measures[0], strict=True)},
+        {name: float(rank) for name, rank in zip(kept.names, ranks, strict=True)},
+        float(altogether),
+    )
+
+
+def place(case: Case) -> Place | None:
+    """Where the picture lies; None where nothing is kept of these weights."""
+    if (path := _kept(case)) is None:
+        return None
+    return _place(path, loaders.version(path), case.path, case.version, hashed(case), case)
+
+
+def headline(case: Case, verdict: str = "") -> bool:
+    """Where the picture is foreign, say so in place of a class; gives whether it is.
+
+    Args:
+        verdict: Markdown for whether the class is right, where that is known.
+    """
+    found = place(case)
+    if found is None or not found.foreign:
+        return False
+    best = case.classes[case.predicted]
+    st.markdown(f":material/help_center: **{UNLIKE}**")
+    st.caption(
+        ui.plain(
+            f"It is stranger to this network than {charts.percent(found.altogether)} of the test images. Having to "
+            f"name one of its {len(case.classes)} classes, it would say “{best}”."
+        )
+        + verdict
+    )
+    return True
+
+
+def panel(case: Case) -> None:
+    """Energy, distance and layers of the picture as percentiles of the test images, and what follows from them."""
+    if _kept(case) is None and not _computed(case):
+        return
+    path, found = _kept(case), place(case)
+    if path is None or found is None:
+        return
+    kept = strangeness(path, loaders.version(path))
+    facts = kept.facts
+    st.markdown(
+        f"**{UNLIKE}.** Whatever class it names, take it for a guess."
+        if found.foreign
+        else f"**Like the images it was trained on**, as far as these measures see; it may still be none of the "
+        f"{len(case.classes)} classes."
+    )
+    with st.container(horizontal=True, gap="large"):
+        _metric(
+            "Energy",
+            f"{found.measures[ENERGY]:.2f}",
+            found.ranks[ENERGY],
+            "Minus the logarithm of the sum of the exponentials of the logits (Liu et al., 2020): high where no logit "
+            "is large.",
+        )
+        _metric(
+            "Distance in the embedding",
+            f"{found.measures[DISTANCE]:.3f}",
+            found.ranks[DISTANCE],
+            f"From the nearest of {len(kept.prototypes)} prototypes of the training images, all of length 1: from 0 to "
+            "2 (after Sun et al., 2022).",
+        )
+        _metric(
+            "Altogether",
+            charts.percent(found.altogether),
+            found.altogether,
+            "Fisher's sum of the logarithms of the shares of validation images that are at least as strange, over "
+            "energy, distance and the layers below.",
+        )
+    layers = ", ".join(f"{name} {charts.percent(found.ranks[name])}" for name in kept.layers)
+    st.caption(
+        ui.plain(
+            f"Stranger than so many test images in each layer, by the means and deviations of its channels "
+            f"(Mahalanobis distance; after Lee et al., 2018): {layers}."
+        )
+    )
+    promise = (
+        f"at most {FALSE_ALARMS:.0%} of images like those it knows are called foreign"
+        if kept.promised
+        else "none of them is called foreign; they are too few to promise a rate"
+    )
+    used, whole = facts["training_images"], facts["of_training_images"]
+    trained = f"{used:,} training images" if used == whole else f"{used:,} of {whole:,} training images"
+    st.caption(
+        ui.plain(
+            f"Percentiles are of the {facts['test_images']:,} test images of {facts['data']}. The alarm was set on "
+            f"{facts['validation_images']:,} validation images, so that {promise}; of the test images, "
+            f"{kept.false_alarms:.1%} are called foreign by mistake. What is known comes from {trained}. The picture "
+            "is measured as a JPEG of its pixels, so that it does not count how a picture was saved. A foreign "
+            "picture that looks much like a class still passes. "
+            f"Run {facts['run']} · {facts['checkpoint']} weights, epoch {facts['epoch']:.3g} · {case.name}."
+        )
+    )
+
+
+def hashed(case: Case) -> str:
+    """Stands for the pixels in caches."""
+    import hashlib
+
+    return hashlib.sha256(case.pixels.tobytes()).hexdigest()
+
+
+def _metric(label: str, value: str, rank: float, about: str) -> None:
+    st.metric(
+        label,
+        value,
+        f"stranger than {charts.percent(rank)} of the test images",
+        delta_color="off",
+        delta_arrow="off",
+        width="content",
+        help=about,
+    )
+
+
+def _kept(case: Case) -> Path | None:
+    """What is kept of these weights, where it has been found out; the images need not be here."""
+    if (start := case.run.start) is None:
+        return None
+    path = job.strangeness_folder(case.run, case.checkpoint, start.data_fingerprint).path / "strangeness.npz"
+    return path if path.exists() else None
+
+
+def _computed(case: Case) -> bool:
+    """A button that has it found out in the background; gives whether it is there."""
+    if (info := ui.data_of(case.run)) is None:
+        return False
+    folder, task = job.strangeness_task(case.run, case.checkpoint, info)
+    if not folder.alive:
+        st.markdown(
+            "For this the network looks once at some of its training images, at its validation images and at the "
+            f"{info.test_images:,} test images of its data set, in the background; the result is kept with the run. "
+            "Foreign pictures are then named in the answer above at once."
+        )
+    return ui.background(folder, task, done=False, start="Look at the images")
