@@ -12,7 +12,7 @@ from cifar_core.logits import Logits
 from cifar_core.runs import Run
 from cifar_core.timeline import Timeline
 from pages import ui
-from pages.ui import confusion, looked, time_machine
+from pages.ui import confusion, looked, reference, time_machine
 from pages.ui.looked import Chosen, Looked, Pictures
 
 CELL_PICTURES = 24
@@ -23,6 +23,10 @@ def show(run: Run, info: DataInfo | None, split: str, there: Logits, pictures: P
     figures = looked.kept_figures(run, split, chosen)
     story = _story(run, split, there, figures, pictures, chosen.digest if chosen else "")
     _machine(run, info, split, there, pictures, story)
+    if pictures.images is None and info is not None:
+        reference.pictures_missing(
+            "Fetch them to see the worst mistakes of each epoch, and the same images at all.", "epochs"
+        )
     folder = run.logits(split)
     taken = sum(path.stat().st_size for path in folder.glob("*.npz"))
     done = run.epochs[-1].epoch if run.epochs else int(there.epochs[-1])

@@ -496,8 +496,11 @@ def over_training(case: Case) -> None:
     epochs = {epoch: (name, path) for epoch, name, path in reversed(kept)}
     if len(epochs) < 2:
         st.info(
-            "This run kept the weights of a single moment. Set “keep_every” to 1 before a training, or press Save now "
-            "while it runs, to see how the map forms."
+            "This run comes with the program, with the weights of a single moment to be small. Choose one of your own "
+            "that kept some on the way: a fork of this one, or a training on the Train page."
+            if case.run.read_only
+            else "This run kept the weights of a single moment. Set “keep_every” to 1 before a training, or press Save "
+            "now while it runs, to see how the map forms."
         )
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):

@@ -10,7 +10,7 @@ from cifar_core.coach import FEWEST_EPOCHS, Advice, advise
 from cifar_core.events import Inspected, Start
 from cifar_core.runs import Run, RunError
 from pages import ui
-from pages.ui import charts, loaders
+from pages.ui import charts, loaders, reference
 from pages.ui import insight_charts as drawn
 
 _LOOKS: dict[str, tuple[Callable[..., object], str]] = {
@@ -170,7 +170,7 @@ def _gibibytes(size: int) -> str:
 
 
 def _samples(run: Run, start: Start, looks: Sequence[Inspected]) -> None:
-    info = ui.data_of(run)
+    info = reference.training_images_of(run)
     if info is None:
         return
     latest = looks[-1]

@@ -573,7 +573,10 @@ def over_epochs(run: Run, checkpoint: str, info: DataInfo) -> None:
     kept = kept_over_time(run)
     if len(kept) < 2:
         st.info(
-            "A map over the epochs needs weights of at least two epochs; of this run there are those of "
+            "A map over the epochs needs weights of at least two epochs. This run comes with the program, with those "
+            "of one to be small; choose a run of your own that kept some on the way."
+            if run.read_only
+            else "A map over the epochs needs weights of at least two epochs; of this run there are those of "
             f"{len(kept)}. Train with “Keep weights every” set to keep some on the way."
         )
         return

@@ -78,8 +78,18 @@ def worst(subject: Looked) -> None:
 def flips_and_shifts(subject: Looked) -> None:
     """Which images a flip or a shift of some pixels makes wrong, and whether a vote of all views helps."""
     st.subheader("Flips and shifts", anchor=False)
-    here = subject.info is not None and reference.exact(subject.info)
-    if not here or subject.evaluation.facts["split"] != "test" or subject.checkpoint is None:
+    if subject.info is not None and not reference.here(subject.info):
+        reference.pictures_missing("Fetch them to see which answers a flip or a shift changes.", "flips")
+        return
+    if subject.info is not None and (other := reference.copied_from(subject.info)):
+        st.info(
+            ui.plain(
+                f"Flips and shifts are looked at on the very images of the figures above, {subject.info.name}; what is "
+                f"here is {other.name}. Fork or train a network on it, and look at that one."
+            )
+        )
+        return
+    if subject.info is None or subject.evaluation.facts["split"] != "test" or subject.checkpoint is None:
         st.info("Flips and shifts are looked at for the test images, by weights that are kept; choose those above.")
         return
     folder, task = job.views_task(subject.run, subject.checkpoint, subject.info)

@@ -74,7 +74,7 @@ def head_to_head(runs: Sequence[Run]) -> None:
     if info is None:
         return
     if not reference.exact(info):
-        st.caption("The images themselves are not here, so none can be shown.")
+        reference.pictures_missing("The very images of both runs are needed to show where they differ.", "pairs")
     elif (info.fingerprint, info.classes) == (comparison.first.facts["fingerprint"], comparison.first.classes):
         _galleries(comparison, info, names[first], names[second])
 

@@ -53,6 +53,24 @@ def exact(info: DataInfo) -> bool:
     return here(info) and copied_from(info) is None
 
 
+def training_images_of(run: Run) -> DataInfo | None:
+    """The very images that a run was trained on, or a sentence in place of them."""
+    if not run.read_only:
+        return ui.data_of(run)
+    info = tested_on(run)
+    if info and exact(info):
+        return info
+    known = loaders.known_data(run.path, loaders.version(run.path / "data.json"))
+    st.info(
+        ui.plain(
+            f"This shows the very training images of this network, {known.name}, which did not come with it. Of a run "
+            "of yours it shows those of your data."
+        ),
+        icon=":material/image_not_supported:",
+    )
+    return None
+
+
 def notice(run: Run, info: DataInfo) -> None:
     """Says above everything where pictures come from, or how far they are from coming."""
     if not run.read_only:

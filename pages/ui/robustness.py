@@ -35,9 +35,12 @@ def show(run: Run, info: DataInfo, checkpoint: str) -> None:
         info: Of the classes that the run tells apart.
     """
     st.subheader("Robustness", anchor=False)
-    if not reference.exact(info):
-        st.caption("Robustness is measured on the very images that the run was tested on, which are not here.")
+    if not reference.here(info):
+        reference.pictures_missing("Fetch them to measure how the network fares where they are spoilt.", "robustness")
         return
+    if other := reference.copied_from(info):
+        st.caption(ui.plain(f"What follows is measured on {other.name}."))
+        info = other
     try:
         test = loaders.test_split(info.id, info.fingerprint, ui.place().cache, info.classes)
     except DataError as error:
