@@ -251,11 +251,12 @@ def _training_facts(material: Material) -> str:
 
 
 def _layout(x: str, y: str, **more: Any) -> dict[str, Any]:
+    axis = {"gridcolor": "rgba(128,128,128,.25)", "zeroline": False, "automargin": True}
     return {
         "margin": {"l": 60, "r": 20, "t": 20, "b": 50},
         "height": 360,
-        "xaxis": {"title": {"text": x}, "gridcolor": "rgba(128,128,128,.25)", "zeroline": False},
-        "yaxis": {"title": {"text": y}, "gridcolor": "rgba(128,128,128,.25)", "zeroline": False},
+        "xaxis": {"title": {"text": x}, **axis, **more.pop("xaxis", {})},
+        "yaxis": {"title": {"text": y}, **axis, **more.pop("yaxis", {})},
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         "hovermode": "x unified",
         **more,
@@ -462,11 +463,23 @@ def _environment(start: Any) -> dict[str, str]:
 
 
 def commands(run: Run, config: TrainConfig) -> list[str]:
-    """What to type to train the same again and to measure it; settings that are as by default are left out."""
-    words = ["python -m cifar_core train"]
-    for name, about in FIELDS.items():
+    """What to type to train the same again and to measure it; settings that are as by default, or of a fork as in its
+    parent, are left out."""
+    where = (
+        ""
+        if run.root == Path(__file__).resolve().parent.parent / "runs" or run.read_only
+        else f" --runs {shlex.quote(str(run.root))}"
+    )
+    words = [f"python -m cifar_core train{where}"]
+    inherited = run.settings_inherited if run.parent else None
+    if run.parent:
+        words.append(f"--fork {run.parent[0]} --checkpoint {run.parent[1]}")
+    elif not config.data:
+        words.append("--data PATH")
+    base = inherited or TrainConfig()
+    for name in FIELDS:
         value = getattr(config, name)
-        if value == about.default or not config.used(name):
+        if value == getattr(base, name) or not config.used(name):
             continue
         flag = name.replace("_", "-")
         if isinstance(value, bool):
@@ -474,14 +487,13 @@ def commands(run: Run, config: TrainConfig) -> list[str]:
         elif value is not None:
             words.append(f"--{flag} {shlex.quote(str(value))}")
     said = [" \\\n    ".join(words)]
-    if run.parent:
-        said.append(f"# This run went on from the weights of {run.parent[0]} ({run.parent[1]}); train that one first.")
     if run.changes:
-        said.append("# Settings were changed by hand while it trained; these are the last ones.")
+        said.append("# Settings were changed by hand while it trained; this makes the same changes at the same steps:")
+        said.append(f"python -m cifar_core repeat {run.id}{where}")
     return [
         *said,
-        f"python -m cifar_core evaluate {run.id}",
-        f"python -m cifar_core report {run.id} --output report.html",
+        f"python -m cifar_core evaluate {run.id}{where}",
+        f"python -m cifar_core report {run.id}{where} --output report.html",
     ]
 
 

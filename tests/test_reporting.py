@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import json
 import re
@@ -19,8 +20,9 @@ from cifar_core import job
 from cifar_core.__main__ import _asked, _parser, main
 from cifar_core.config import FIELDS
 from cifar_core.evaluation import Evaluation
+from cifar_core.events import Changed
 from cifar_core.reporting import commands, plotly_js, report
-from cifar_core.runs import Run
+from cifar_core.runs import Run, create_run
 from tests.conftest import Tiny
 
 
@@ -122,6 +124,23 @@ def test_the_commands_train_the_same_again(run_in_state: Callable[..., Run]) -> 
     for name in FIELDS:
         if asked.used(name):
             assert getattr(again, name) == getattr(asked, name), name
+
+
+def test_the_commands_fork_and_repeat_what_was_forked_and_changed(
+    trained_run: Run, make_run: Callable[..., Run], tiny: Tiny
+) -> None:
+    config = dataclasses.replace(trained_run.settings, epochs=5, dropout=0.25)
+    child = create_run(config, trained_run.root, parent=trained_run, checkpoint="best")
+    line = commands(child, child.config)[0].replace("\\\n", " ")
+    assert "--recipe" not in line
+    options = _parser().parse_args(shlex.split(line)[3:])
+    assert (options.fork, options.checkpoint, options.runs) == (trained_run.id, "best", trained_run.root)
+    given = {name: getattr(options, name) for name in FIELDS if hasattr(options, name)}
+    assert given == {"epochs": 5, "dropout": 0.25}
+    assert not any("repeat" in line for line in commands(child, child.config))
+    with child.held():
+        child.append(Changed(step=3, epoch=0.3, values={"flip": 0.0}, before={"flip": 0.5}))
+    assert f"python -m cifar_core repeat {child.id} --runs {child.root}" in commands(child, child.settings)
 
 
 def test_the_command_writes_the_file(

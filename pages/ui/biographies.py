@@ -29,6 +29,9 @@ GROUPS = {
     "late": "Learned last",
 }
 
+MOST_OFFERED = 500
+"""Images in a list to choose one from; any other is named by its number."""
+
 
 def show(run: Run, info: DataInfo | None, split: str, there: Logits, pictures: Pictures, chosen: Chosen | None) -> None:
     """The scatter, the images chosen in it or by a group, and one of them epoch by epoch."""
@@ -145,7 +148,8 @@ def _figure(key: str, epochs: int, last: int, _told: pd.DataFrame, classes: tupl
             mode="markers",
             marker={
                 "color": _told["correctness"].to_numpy(np.float32),
-                "colorscale": "Cividis",
+                # Seen on a light and on a dark ground.
+                "colorscale": [[0, "#D55E00"], [0.5, "#999999"], [1, "#0072B2"]],
                 "cmin": 0,
                 "cmax": 1,
                 "size": 5,
@@ -207,13 +211,22 @@ def _chosen(
 
 def _one(there: Logits, pictures: Pictures, told: pd.DataFrame, places: list[int]) -> None:
     classes = there.images.classes
-    place = st.selectbox(
-        "One image over the epochs",
-        places[:500],
-        format_func=lambda place: f"#{pictures.numbers[place]} {charts.brief(classes[told['label'].iloc[place]])}",
-        key="one_image",
-        width=280,
-    )
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        place = st.selectbox(
+            "One image over the epochs",
+            places[:MOST_OFFERED],
+            format_func=lambda place: f"#{pictures.numbers[place]} {charts.brief(classes[told['label'].iloc[place]])}",
+            key="one_image",
+            width=280,
+        )
+        if len(there.images.labels) > MOST_OFFERED:
+            numbers = {int(number): k for k, number in enumerate(pictures.numbers)}
+            number = st.number_input(
+                "Or the one with number", min_value=0, value=None, step=1, key="one_number", width=200
+            )
+            if number is not None and number not in numbers:
+                st.caption(f"There is no {pictures.noun} with number {number}.")
+            place = numbers.get(number, place)
     picture, curve = st.columns([1, 4], gap="large")
     label = int(there.images.labels[place])
     if pictures.images is not None:

@@ -379,8 +379,13 @@ def seed_table(groups: Sequence[Sequence[Run]], tests: Mapping[str, tuple[float,
 
 def judged_alike(runs: Sequence[Run]) -> bool:
     """Whether the runs validate on the same images; only then do their accuracies compare."""
-    starts = [run.start for run in runs]
-    return len({(start.data_fingerprint, start.validation_images) for start in starts if start}) <= 1
+    held_out = set()
+    for run in runs:
+        if run.start:
+            known = settings_of(run)
+            fold = (known.folds, known.fold if known.folds else 0) if known else None
+            held_out.add((run.start.data_fingerprint, run.start.validation_images, fold))
+    return len(held_out) <= 1
 
 
 def ended_how(run: Run) -> str:

@@ -30,7 +30,11 @@ def show(run: Run, info: DataInfo | None, split: str, there: Logits, pictures: P
     folder = run.logits(split)
     taken = sum(path.stat().st_size for path in folder.glob("*.npz"))
     done = run.epochs[-1].epoch if run.epochs else int(there.epochs[-1])
-    room = f" of the {run.config.keep_logits} MB that keep_logits allows" if split == "validation" else ""
+    room = (
+        f" of the {run.config.keep_logits} MB that keep_logits allows"
+        if split == "validation"
+        else "; of test images those are kept whose weights are"
+    )
     st.caption(
         ui.plain(
             f"Run {run.id}; {looked.data_name(there)}, {split} split, {len(there.images.labels):,} "

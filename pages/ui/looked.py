@@ -279,6 +279,7 @@ def closer(looked: Looked, places: NDArray[np.int64], key: str) -> None:
     """The way from one of some images to why it is predicted so."""
     pictures, evaluation = looked.pictures, looked.evaluation
     if pictures.split != "test":
+        st.caption("Of test images, Explain shows where the network looks; choose their split above.")
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         place_of = dict(zip(pictures.numbers[places].tolist(), places.tolist(), strict=True))

@@ -587,7 +587,8 @@ def _one_image(run: Run, checkpoint: str, test: Split) -> None:
     )
     st.caption(
         ui.plain(
-            f"Epsilon {found.epsilon:.3g}/255, found by halving between {found.below:.3g} and it; the true class is "
+            f"Run {run.id}, {checkpoint} weights, test image {place}: epsilon {found.epsilon:.3g}/255, found by "
+            f"halving to within {max(found.epsilon - found.below, 0.001):.1g}; the true class is "
             f"{names[test.labels[place]]}. Below one or two grey levels the change is smaller than what a stored "
             "picture can hold, so the picture shown is rounded."
         )
