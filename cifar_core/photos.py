@@ -90,7 +90,7 @@ def read_photo(content: bytes, name: str = "the file", formats: tuple[str, ...] 
     Raises:
         PhotoError: Nothing there, no picture, another format, more than `MAX_PIXELS`, truncated or damaged.
     """
-    subject = name[0].upper() + name[1:] if name.startswith("the ") else name
+    subject = name[0].upper() + name[1:] if name.startswith(("the ", "what ")) else name
     if not content:
         raise PhotoError(f"{subject} is empty; choose a picture ({_listed(formats)}).")
     kind = _format(content)

@@ -41,6 +41,7 @@ WITHOUT_TORCH = (
     "familiarity",
     "strangeness",
     "erasing",
+    "fetching",
     "job",
     "__main__",
 )
@@ -178,6 +179,7 @@ def test_training_and_what_looks_at_networks_do_not_know_runs() -> None:
         "familiarity",
         "strangeness",
         "erasing",
+        "fetching",
         "networks",
         "transforms",
         "compute",

@@ -548,3 +548,42 @@ def test_the_square_is_moved_and_sized_on_the_photo(
     app.query_params["source"] = PHOTO["source"]
     app.run()
     assert {slider.label: slider.value for slider in app.slider}["From top to bottom"] == 100
+
+
+def test_a_picture_is_fetched_from_an_address_and_a_refusal_is_one_sentence(
+    dashboard: Callable[..., Any], trained_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cifar_core import fetching
+
+    monkeypatch.setattr(fetching, "online", lambda: True)
+    app = dashboard(PAGE, **PHOTO)
+    app.text_input(key="address").set_value("http://169.254.169.254/latest")
+    press(app, "Fetch")
+    (error,) = app.error
+    assert "is a link-local address (169.254.169.254), from which nothing is fetched" in words(error)
+    contents = {
+        "https://example.org/some/red%20car.png": file_of(Image.new("RGB", (9, 9), "red"), "PNG"),
+        "https://a.b": b"<p>",
+    }
+    monkeypatch.setattr(fetching, "fetch_picture", contents.__getitem__)
+    app.text_input(key="address").set_value("https://a.b")
+    press(app, "Fetch")
+    assert "What is at this address is not a picture" in words(app.error[0])
+    app.text_input(key="address").set_value("https://example.org/some/red%20car.png")
+    press(app, "Fetch")
+    assert not app.error
+    assert bars(app)
+    assert "red car.png" in text_of(app)
+    # What was asked for is the visitor's own affair.
+    assert "example.org" not in str(dict(app.query_params))
+
+
+def test_without_a_network_no_address_is_asked_for(
+    dashboard: Callable[..., Any], trained_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cifar_core import fetching
+
+    monkeypatch.setattr(fetching, "online", lambda: False)
+    field = dashboard(PAGE, **PHOTO).text_input(key="address")
+    assert field.disabled
+    assert field.placeholder == "This server has no network"

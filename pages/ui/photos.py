@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from cifar_core import fetching
 from cifar_core.photos import CENTRE, GREY, Box, PhotoError, read_photo, region, square, to_input
 from pages import ui
 from pages.ui import charts, examples
@@ -237,6 +239,7 @@ def choose_photo(camera: bool = False) -> tuple[Subject | None, str]:
                 on_change=take_files,
                 args=(key,),
             )
+            fetch()
             offer_examples()
         if left_out := st.session_state.get("photos_left_out"):
             st.warning(
@@ -326,6 +329,44 @@ def strip(photos: Sequence[Upload], photo: Upload, fit: str) -> None:
             st.button("Remove photo", icon=":material/delete:", on_click=remove, args=(photo.digest,))
         if len(photos) > 1:
             st.button("Remove all", icon=":material/delete_sweep:", on_click=remove)
+
+
+@st.cache_data(ttl=30, show_spinner=False)
+def online() -> bool:
+    """Whether this machine has a way to the internet."""
+    return fetching.online()
+
+
+def fetch() -> None:
+    """A picture from an address, which the server fetches from the public internet alone."""
+    there = online()
+    with (
+        st.form("address", border=False, enter_to_submit=True),
+        st.container(horizontal=True, vertical_alignment="bottom"),
+    ):
+        url = st.text_input(
+            "Or the address of a picture",
+            placeholder="https://example.org/picture.jpg" if there else "This server has no network",
+            max_chars=fetching.LONGEST,
+            key="address",
+            disabled=not there,
+            help=f"http or https; at most {fetching.MOST_BYTES // 1_000_000} MB and {fetching.SECONDS:g} seconds. The "
+            "server fetches it, from public addresses alone, and tells the other server nothing but its own address.",
+        )
+        asked = st.form_submit_button("Fetch", icon=":material/download:", disabled=not there)
+    if not (asked and url.strip()):
+        return
+    try:
+        with st.spinner("Fetching"):
+            content = fetching.fetch_picture(url)
+            read_photo(content, "what is at this address")
+    except PhotoError as error:
+        st.error(ui.plain(str(error)), icon=":material/link_off:")
+        return
+    parts = urlsplit(url.strip())
+    name = unquote(parts.path.rpartition("/")[2]) or parts.hostname or "from an address"
+    add([Upload(name[:80], content)])
+    st.rerun()
 
 
 def offer_examples() -> None:

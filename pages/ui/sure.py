@@ -51,8 +51,9 @@ def table_of_photos(run: Run, checkpoint: str, path: Path, version: int, fit: st
         hide_index=True,
         width="stretch",
         column_config={
-            "Photo": st.column_config.TextColumn(width="medium"),
-            "Probability": st.column_config.ProgressColumn(format="percent", min_value=0.0, max_value=1.0),
+            "Photo": st.column_config.TextColumn(width=120),
+            "Top class": st.column_config.TextColumn(width=100),
+            "Probability": st.column_config.ProgressColumn(width=110, format="percent", min_value=0.0, max_value=1.0),
         },
     )
     made_by = f"Run {run.id} · {checkpoint} weights, epoch {network.metadata['epoch']:.3g}"
