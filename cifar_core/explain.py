@@ -6,6 +6,7 @@ import copy
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -556,9 +557,13 @@ def heat_colours(heat: NDArray[np.floating]) -> NDArray[np.uint8]:
         (..., 3), red, green and blue.
     """
     places = (np.clip(np.abs(heat), 0, 1) * 255).round().astype(np.uint8)
-    return np.where(np.asarray(heat)[..., None] < 0, _table(COLD_COLOURS)[places], _table(COLOURS)[places])
+    colours = _table(COLOURS)[places]
+    below = np.asarray(heat) < 0
+    colours[below] = _table(COLD_COLOURS)[places[below]]
+    return colours
 
 
+@cache
 def _table(colours: tuple[str, ...]) -> NDArray[np.uint8]:
     anchors = np.array([[int(colour[place : place + 2], 16) for place in (1, 3, 5)] for colour in colours])
     steps = np.linspace(0, 1, len(anchors))

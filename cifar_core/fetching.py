@@ -27,7 +27,7 @@ REDIRECTS = 3
 LONGEST = 2000
 """Characters of an address."""
 
-PORTS = {"http": (80,), "https": (443,)}
+PORTS: dict[str, tuple[int, ...]] = {"http": (80,), "https": (443,)}
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 

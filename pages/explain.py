@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -113,10 +113,15 @@ def choose_test_image(weights: Weights, row: DeltaGenerator) -> Subject | None:
     return Subject(f"test image {index}", hashlib.sha256(pixels).hexdigest(), picture, lambda: picture, pixels, true)
 
 
-def show_answer(
-    case: explaining.Case, classes: Sequence[str], answer: NDArray[np.float32], temperature: loaders.Temperature
-) -> None:
-    """What the network says, and how sure it is."""
+def show_answer(weights: Weights, case: explaining.Case) -> Callable[[], object]:
+    """What the network says, and how sure it is.
+
+    Returns:
+        What adds the ranges: the network looks many times for them, and the answer need not wait for that.
+    """
+    classes = case.classes
+    temperature = loaders.temperature(weights.run, loaders.network(case.path, case.version).metadata["epoch"])
+    answer = loaders.probabilities(case.path, case.version, case.pixels, temperature.value)
     st.subheader("What it answers", anchor=False)
     best = int(answer.argmax())
     verdict = ""
@@ -125,7 +130,9 @@ def show_answer(
         verdict = " :green-badge[:material/check: right]" if right else " :red-badge[:material/close: wrong]"
     if not foreign.headline(case, verdict):
         st.markdown(f"**{ui.plain(classes[best])}**, {ui.plain(charts.percent(answer[best]))}{verdict}")
-    st.html(charts.prediction_bars(classes, answer, case.true))
+    bars = st.empty()
+    bars.html(charts.prediction_bars(classes, answer, case.true))
+    with_ranges = sure.wants_ranges()
     if len(classes) > 10:
         st.caption(f"The first 10 of {len(classes)} classes.")
     listed = ", ".join(map(ui.plain, classes[:12])) + (", …" if len(classes) > 12 else "")
@@ -133,6 +140,13 @@ def show_answer(
         f"{sure.calibrated_by(temperature)} A network can only answer with the {len(classes)} classes it was trained "
         f"on ({listed}); whatever else is in a picture is called one of these, sometimes with much confidence."
     )
+
+    def add_ranges() -> None:
+        if with_ranges:
+            ranges = sure.ranges(case.path, case.version, case.pixels, temperature.value)
+            bars.html(charts.prediction_bars(classes, answer, case.true, ranges=ranges))
+
+    return add_ranges
 
 
 def choose_heat(network: Network, answer: NDArray[np.float32]) -> tuple[int, str, float]:
@@ -185,8 +199,12 @@ def show_heat(weights: Weights, subject: Subject, name: str, wanted: int, layer:
     )
 
 
-def show(weights: Weights, subject: Subject) -> None:
-    """What goes in, where the network looks, what comes out."""
+def show(weights: Weights, subject: Subject) -> Callable[[], object]:
+    """What goes in, where the network looks, what comes out.
+
+    Returns:
+        What shows the rest, for which nobody need wait.
+    """
     network = loaders.network(weights.path, weights.version)
     answer = loaders.probabilities(weights.path, weights.version, subject.pixels)
     entering, looking, answering = st.columns([3, 5, 4], gap="medium")
@@ -212,18 +230,22 @@ def show(weights: Weights, subject: Subject) -> None:
         subject.true,
     )
     with answering:
-        temperature = loaders.temperature(weights.run, network.metadata["epoch"])
-        shown = loaders.probabilities(weights.path, weights.version, subject.pixels, temperature.value)
-        show_answer(case, network.classes, shown, temperature)
+        add_ranges = show_answer(weights, case)
     st.caption(
         f"Run {weights.run.id} · {weights.checkpoint} weights, epoch {network.metadata['epoch']:.3g} · trained on "
         f"{ui.plain(network.metadata['data_name'])}"
     )
-    explaining.look_closer(case, CLOSER)
+
+    def show_more() -> None:
+        add_ranges()
+        explaining.look_closer(case, CLOSER)
+
+    return show_more
 
 
 CLOSER = (
     ("Is it one of the classes at all?", ":material/help_center:", foreign.panel),
+    ("Do several runs agree?", ":material/groups:", sure.agreement),
     ("Training images that shaped the answer", ":material/school:", familiar.influence),
     ("Patch eraser", ":material/ink_eraser:", erasing.eraser),
 )
@@ -248,16 +270,20 @@ try:
         source = row.segmented_control(
             "Picture", SOURCES, default=first, key="source", bind="query-params", required=True
         )
-        if source == TEST:
-            if subject := choose_test_image(weights, row):
-                show(weights, subject)
-        else:
-            subject, fit = choose_photo(camera=source == CAMERA)
-            if subject:
-                show(weights, subject)
+        show_more, fit = None, "crop"
+        with loaders.turns().first():
+            if source == TEST:
+                subject = choose_test_image(weights, row)
             else:
+                subject, fit = choose_photo(camera=source == CAMERA)
+            if subject:
+                show_more = show(weights, subject)
+            elif source != TEST:
                 # While a photo is looked for, so that the answer is there as soon as it is.
                 loaders.warm(weights.path, weights.version)
+        if show_more:
+            show_more()
+        if source != TEST:
             sure.table_of_photos(weights.run, weights.checkpoint, weights.path, weights.version, fit)
 except (DataError, RunError) as error:
     st.error(ui.plain(str(error)))

@@ -587,3 +587,61 @@ def test_without_a_network_no_address_is_asked_for(
     field = dashboard(PAGE, **PHOTO).text_input(key="address")
     assert field.disabled
     assert field.placeholder == "This server has no network"
+
+
+def test_the_ranges_are_the_lowest_and_highest_answers_to_small_changes(
+    dashboard: Callable[..., Any], trained_run: Run, tiny: Any, cache: Path
+) -> None:
+    from cifar_core.networks import load_network
+    from cifar_core.spread import looks
+    from pages.ui import charts
+
+    shutil.rmtree(trained_run.logits("validation"))
+    pixels = open_cached(tiny.info.id, cache).test.images[33]
+    network = load_network(trained_run.checkpoints()["best"])
+    answers = network.probabilities(looks(pixels)).numpy()
+    app = dashboard(PAGE, image="33")
+    page = html.unescape("".join(element.proto.body for element in app.get("html")))
+    for low, high in zip(answers.min(0), answers.max(0), strict=True):
+        if charts.percent(low) != charts.percent(high):
+            assert f" {charts.percent(low)} – {charts.percent(high)}<" in page
+    app.toggle(key="ranges").set_value(False).run()
+    assert " – " not in "".join(element.proto.body for element in app.get("html"))
+
+
+def open_panel(app: Any, title: str) -> Any:
+    app.session_state[f"panel_{title}"] = True
+    app.run()
+    assert not app.exception, app.exception
+    return app
+
+
+def test_several_runs_are_asked_and_agree_or_not_in_one_sentence(
+    dashboard: Callable[..., Any], trained_run: Run, make_run: Callable[..., Run], tiny: Any, cache: Path
+) -> None:
+    from cifar_core.networks import load_network
+
+    other = make_run(epochs=1, seed=5)
+    split = open_cached(tiny.info.id, cache).test
+    told = [load_network(run.checkpoints()["best"]).probabilities(split.images) for run in (trained_run, other)]
+    first, second = (answers.argmax(1).numpy() for answers in told)
+    alike, unlike = np.flatnonzero(first == second)[0], np.flatnonzero(first != second)[0]
+    names = tiny.info.classes
+    for index, said in (
+        (alike, f"All 2 runs say **{names[first[alike]]}**."),
+        (unlike, f"1 of 2 runs say **{names[first[unlike]]}**; the others say {names[second[unlike]]}."),
+    ):
+        app = open_panel(dashboard(PAGE, run=trained_run.id, image=str(index)), "Do several runs agree?")
+        assert said in text_of(app)
+        (table,) = [frame.value for frame in app.dataframe if "Answer" in frame.value]
+        assert list(table["Answer"]) == [names[first[index]], names[second[index]]]
+
+
+def test_without_data_the_nearest_training_images_say_so_in_place(
+    dashboard: Callable[..., Any], trained_run: Run, cache: Path
+) -> None:
+    shutil.rmtree(cache)
+    app = upload(dashboard(PAGE, **PHOTO), "photo.png", file_of(two_halves(48, 48), "PNG"))
+    assert bars(app)
+    open_panel(app, "Training images that shaped the answer")
+    assert "are not here" in text_of(app)

@@ -62,7 +62,7 @@ def table_of(run: Run, tiny: Tiny) -> Known:
 def test_panels_are_closed_and_cost_nothing_at_first(dashboard: Open, trained_run: Run) -> None:
     app = dashboard(PAGE)
     titles = [panel.label for panel in app.expander]
-    assert titles == [MAPS, TRUST, OVER, FOREIGN, PULL, ERASER]
+    assert titles == [MAPS, TRUST, OVER, FOREIGN, "Do several runs agree?", PULL, ERASER]
     assert not alts(app)
 
 

@@ -817,7 +817,11 @@ def percent(probability: float) -> str:
 
 
 def prediction_bars(
-    classes: Sequence[str], probabilities: NDArray[np.float32], true: int | None = None, most: int = 10
+    classes: Sequence[str],
+    probabilities: NDArray[np.float32],
+    true: int | None = None,
+    most: int = 10,
+    ranges: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
 ) -> str:
     """The most probable classes with a bar each, as HTML; the true class is always among them.
 
@@ -825,6 +829,7 @@ def prediction_bars(
         probabilities: (K,) in [0, 1].
         true: In [0, K); marked in words.
         most: How many classes are shown.
+        ranges: (K,) lowest and (K,) highest probabilities, drawn as a line across each bar and written beside it.
     """
     order = np.argsort(-probabilities, kind="stable")
     shown = order[:most].tolist()
@@ -835,14 +840,26 @@ def prediction_bars(
         marks = (["predicted"] if place == 0 else []) + (["✓ true class"] if k == true else [])
         colour = CLASS_COLOURS[0] if place == 0 else CLASS_COLOURS[2] if k == true else "rgba(128,128,128,0.7)"
         name = html.escape(classes[k])
+        between = line = ""
+        if ranges and percent(ranges[0][k]) != percent(ranges[1][k]):
+            low, high = (float(end[k]) for end in ranges)
+            between = (
+                '<span style="opacity:0.75;font-size:0.85em;white-space:nowrap">'
+                f" {html.escape(percent(low))} – {html.escape(percent(high))}</span>"
+            )
+            line = (
+                f'<div style="position:absolute;top:2px;height:3px;left:{100 * low:.2f}%;min-width:2px;'
+                f'width:{100 * (high - low):.2f}%;background:currentColor;border-radius:2px"></div>'
+            )
         rows.append(
             '<div style="margin-bottom:6px"><div style="display:flex;justify-content:space-between;gap:8px">'
             f'<span style="overflow-wrap:anywhere">{f"<b>{name}</b>" if marks else name}'
             f'<span style="opacity:0.75;font-size:0.85em">{" · " + " · ".join(marks) if marks else ""}</span></span>'
-            f'<span style="font-variant-numeric:tabular-nums">{html.escape(percent(probabilities[k]))}</span></div>'
-            '<div style="height:7px;border-radius:4px;background:rgba(128,128,128,0.18)">'
+            f'<span style="text-align:right"><span style="font-variant-numeric:tabular-nums">'
+            f"{html.escape(percent(probabilities[k]))}</span>{between}</span></div>"
+            '<div style="position:relative;height:7px;border-radius:4px;background:rgba(128,128,128,0.18)">'
             f'<div style="height:7px;border-radius:4px;width:{100 * float(probabilities[k]):.2f}%;background:{colour}">'
-            "</div></div></div>"
+            f"</div>{line}</div></div>"
         )
     return f'<div style="font-size:0.9rem;line-height:1.35">{"".join(rows)}</div>'
 

@@ -6,8 +6,9 @@ A file's version is its modification time: a checkpoint that is written anew is 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,13 +20,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cifar_core import logits as kept_logits
-from cifar_core import runs, selections
+from cifar_core import runs, selections, spread
 from cifar_core.attributes import THUMB, Attributes
 from cifar_core.biography import biographies
 from cifar_core.calibration import fitted_temperature
 from cifar_core.config import FIELDS, TrainConfig
 from cifar_core.datasets import DataInfo, DataSet, Split, find_cached, open_cached
-from cifar_core.evaluation import Evaluation, EvaluationError
+from cifar_core.evaluation import Evaluation, EvaluationError, softmax
 from cifar_core.invariance import Views
 from cifar_core.logits import Logits, LogitsError
 from cifar_core.pixels import PixelSummary, summarise
@@ -271,6 +272,10 @@ def network(path: Path, version: int) -> Network:
     Raises:
         RunError: The weights cannot be used. Not the core's own error, which a page could not name without torch.
     """
+    return _loaded(path)
+
+
+def _loaded(path: Path) -> Network:
     # torch takes seconds to import, which only a page that computes should pay for.
     from cifar_core.compute import choose
     from cifar_core.networks import NetworkError, load_network
@@ -502,7 +507,55 @@ def said_of(path: Path, version: int, pixels: NDArray[np.uint8]) -> NDArray[np.f
 
 def probabilities(path: Path, version: int, pixels: NDArray[np.uint8], temperature: float = 1.0) -> NDArray[np.float32]:
     """What a network answers to one image: (K,) in [0, 1], with sum 1."""
-    return kept_logits.softmax(said_of(path, version, pixels), temperature)
+    return softmax(said_of(path, version, pixels), temperature)
+
+
+class Turns:
+    """What can wait gives way to what somebody waits for, among all visitors: two cores answer one after another."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waited_for = 0
+
+    @contextmanager
+    def first(self) -> Iterator[None]:
+        """While somebody waits for what is done inside."""
+        with self._changed:
+            self._waited_for += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._waited_for -= 1
+                self._changed.notify_all()
+
+    def give_way(self, seconds: float = 2.0) -> None:
+        """Wait until nobody waits, but no longer than this."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waited_for == 0, seconds)
+
+
+@st.cache_resource(show_spinner=False)
+def turns() -> Turns:
+    """The one that all visitors share."""
+    return Turns()
+
+
+@st.cache_data(max_entries=64, show_spinner=False, scope="session")
+def said_of_looks(path: Path, version: int, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The logits (V, K) of one image (3, H, W) in each way of `cifar_core.spread.looks`, when nobody waits for more."""
+    turns().give_way()
+    return next(network(path, version).logits(spread.looks(pixels))).numpy()
+
+
+@st.cache_data(max_entries=256, show_spinner=False, scope="session")
+def said_once(path: Path, version: int, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The logits (K,) of one image by weights that are looked at once and not kept in memory.
+
+    Raises:
+        RunError: The weights cannot be used.
+    """
+    return next(_loaded(path).logits(pixels[None]))[0].numpy()
 
 
 class Temperature(NamedTuple):
@@ -571,12 +624,20 @@ def heat_map(path: Path, version: int, pixels: NDArray[np.uint8], wanted: int, l
     """
     import torch
 
-    from cifar_core.explain import COLOURS, grad_cam, map_size
+    from cifar_core.explain import COLOURS, grad_cam
 
     loaded = network(path, version)
     images = loaded.normalise(torch.from_numpy(np.array(pixels[None])))
     heat = grad_cam(loaded.model, images, torch.tensor([wanted], device=loaded.device), layer)[0]
-    return HeatMap(heat.cpu().numpy(), map_size(loaded.model, layer, pixels.shape[1]), COLOURS)
+    return HeatMap(heat.cpu().numpy(), cells(path, version, layer, pixels.shape[1]), COLOURS)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def cells(path: Path, version: int, layer: str, side: int) -> tuple[int, int]:
+    """Height and width of a layer's maps of images with such a side."""
+    from cifar_core.explain import map_size
+
+    return map_size(network(path, version).model, layer, side)
 
 
 @st.cache_data(max_entries=32, show_spinner=False, scope="session")

@@ -1,4 +1,4 @@
-"""How sure a network is of a photo: calibrated probabilities, and a table of several photos."""
+"""How sure a network is of a photo: calibrated probabilities, their ranges, other runs, a table of several photos."""
 
 from __future__ import annotations
 
@@ -6,12 +6,20 @@ import csv
 import io
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import streamlit as st
+from numpy.typing import NDArray
 
-from cifar_core.runs import Run
+from cifar_core import spread
+from cifar_core.evaluation import softmax
+from cifar_core.invariance import PIXELS
+from cifar_core.runs import Run, description, list_runs
 from pages import ui
-from pages.ui import loaders, photos
+from pages.ui import charts, loaders, photos
+from pages.ui.explaining import Case
+
+MOST_RUNS = 8
 
 
 def calibrated_by(temperature: loaders.Temperature) -> str:
@@ -21,6 +29,94 @@ def calibrated_by(temperature: loaders.Temperature) -> str:
     return (
         f"Calibrated: the outputs are divided by the temperature {temperature.value:.3f} before the softmax, fitted on "
         f"{temperature.images:,} validation images of this run at the same epoch (Guo et al., 2017)."
+    )
+
+
+def wants_ranges() -> bool:
+    """Whether the answer is shown with how far it moves under small changes."""
+    return st.toggle(
+        "Ranges under small changes",
+        True,
+        key="ranges",
+        bind="query-params",
+        help="The line across a bar goes from the lowest to the highest probability in "
+        f"{spread.COUNT} looks: as it is, shifted by {PIXELS} pixels, and five crops of {spread.CUT:.1%} of the side, "
+        "each upright and flipped.",
+    )
+
+
+def ranges(
+    path: Path, version: int, pixels: NDArray[np.uint8], temperature: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The lowest and the highest probability of each class while the picture is looked at a little differently."""
+    answers = softmax(loaders.said_of_looks(path, version, pixels), temperature)
+    return answers.min(axis=0), answers.max(axis=0)
+
+
+def agreement(case: Case) -> None:
+    """What other runs with the same classes say of the picture, each calibrated by itself."""
+    runs = {
+        run.id: run
+        for run in list_runs(ui.place().runs)
+        if run.checkpoints() and run.start and run.start.classes == case.classes
+    }
+    others = [name for name in runs if name != case.run.id]
+    chosen = st.multiselect(
+        "Runs beside this one",
+        others,
+        default=others[:4],
+        format_func=lambda name: charts.run_label(runs[name]),
+        key="agree_runs",
+        max_selections=MOST_RUNS,
+        width=640,
+        help="Runs that tell the same classes apart. Each is asked with its best weights.",
+        placeholder="Choose runs" if others else "There is no other run with these classes",
+    )
+    rows, answers = [], []
+    for run in (case.run, *(runs[name] for name in chosen)):
+        # Of the run in hand the weights in hand; of another one its first.
+        path = case.path if run is case.run else next(iter(run.checkpoints().values()))
+        version, epoch = loaders.version(path), description(path)["epoch"]
+        temperature = loaders.temperature(run, epoch)
+        said = loaders.said_of if run is case.run else loaders.said_once
+        answer = softmax(said(path, version, case.pixels), temperature.value)
+        best = int(answer.argmax())
+        answers.append(best)
+        rows.append(
+            {
+                "Run": charts.run_label(run),
+                "Answer": case.classes[best],
+                "Probability": float(answer[best]),
+                f"Of {case.classes[case.predicted]}": float(answer[case.predicted]),
+                "Weights": f"{path.stem}, epoch {epoch:.3g}",
+                "Temperature": "none" if temperature.why_not else f"{temperature.value:.3f}",
+            }
+        )
+    same, name = answers.count(case.predicted), ui.plain(case.classes[case.predicted])
+    if len(rows) == 1:
+        st.markdown(f"This run says **{name}**; choose others to compare it with.")
+    elif same == len(rows):
+        st.markdown(f"All {len(rows)} runs say **{name}**.")
+    else:
+        others_say = dict.fromkeys(ui.plain(case.classes[best]) for best in answers if best != case.predicted)
+        st.markdown(f"{same} of {len(rows)} runs say **{name}**; the others say {', '.join(others_say)}.")
+    bar = st.column_config.ProgressColumn(width=110, format="percent", min_value=0.0, max_value=1.0)
+    st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        width="stretch",
+        column_config={
+            "Run": st.column_config.TextColumn(width=ui.NAME_WIDTH),
+            "Probability": bar,
+            f"Of {case.classes[case.predicted]}": bar,
+        },
+    )
+    st.caption(
+        ui.plain(
+            f"{case.name[0].upper()}{case.name[1:]} through each run's own normalisation. Probabilities are divided by "
+            "each run's own temperature, fitted on its validation images of the same epoch; where it says none, they "
+            "are the softmax as it is."
+        )
     )
 
 
