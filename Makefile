@@ -26,7 +26,11 @@ bench: .venv/.test
 	$(BIN)/python -m benchmarks.dashboard $(if $(DATA),--data "$(DATA)")
 	$(if $(DATA),$(BIN)/python -m benchmarks.speed --data "$(DATA)")
 
+# What needs CIFAR-10 says so where it is not named.
+speed reference: named = $(if $(DATA),,$(error Name CIFAR-10, e.g. make $@ DATA=path/to/cifar-10-python.tar.gz))
+
 speed: .venv/.test
+	$(named)
 	$(BIN)/python -m benchmarks.speed --data "$(DATA)"
 
 maps: .venv/.test
@@ -34,6 +38,7 @@ maps: .venv/.test
 
 # Trains the network that comes with the program again, and puts it in its place; DATA is CIFAR-10.
 reference: .venv/.test
+	$(named)
 	$(BIN)/python -m benchmarks.reference --data "$(DATA)"
 
 kills: .venv/.test

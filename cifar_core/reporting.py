@@ -45,7 +45,7 @@ body{font:15px/1.5 system-ui,sans-serif;max-width:1080px;margin:0 auto;padding:1
 h1{font-size:1.6rem;margin:.2em 0}
 h2{font-size:1.2rem;margin:2em 0 .4em;border-top:1px solid var(--line);padding-top:1em}
 p.facts{font-size:.85rem;opacity:.8;margin:.3em 0 1em}
-.figure{min-height:340px}.wide{overflow-x:auto}
+.figure{min-height:240px}.wide{overflow-x:auto}
 table{border-collapse:collapse;font-size:.85rem}
 th,td{padding:3px 10px;border-bottom:1px solid var(--line);text-align:left}
 tr>:first-child{min-width:9em}

@@ -39,6 +39,9 @@ DRAWN_NAME = f"{DRAWN} (drawn by code, not CIFAR-10)"
 
 ARCHIVE_BYTES = 170_498_071
 
+SMALLEST_ANSWER = ARCHIVE_BYTES // 100
+"""Fewer bytes are no archive with an error in it but some other page."""
+
 SPLITS = ("train", "test")
 
 IMAGE_SHAPE = (3, 32, 32)
@@ -725,6 +728,12 @@ def download(folder: Path) -> Iterator[Progress]:
             _hold(file)
             what = f"Downloading {CIFAR10.filename}"
             yield from _fetch(CIFAR10.url, file, what)
+            if (sent := part.stat().st_size) < SMALLEST_ANSWER:
+                part.unlink()
+                raise DataError(
+                    f"What {CIFAR10.url} sent is no archive but {sent:,} bytes, perhaps the sign-in page of a network; "
+                    f"sign in there and try again, {_OTHERWISE}."
+                )
             if not check_integrity(part, CIFAR10.tgz_md5):
                 # A resumed file is of two answers, and the server may have changed its own between them.
                 file.truncate(0)

@@ -170,7 +170,8 @@ def laid_over(runs: Sequence[Run]) -> None:
     alive = [str(run.path) for run in runs if run.alive]
     ticking = st.fragment(curves, run_every=TICK_SECONDS if alive else None)
     ticking([str(run.path) for run in runs], alive, figure, axis, look)
-    note = "Validation is on held-out images, after each epoch. "
+    held_out = dict.fromkeys(f"{run.start.validation_images:,} of {run.start.data_name}" for run in runs if run.start)
+    note = f"Validation is on images held out of the training split ({'; '.join(held_out)}), after each epoch. "
     if figure.startswith("Training"):
         note = "Training figures are measured on augmented images while the weights change. "
         if not look.smoothing:
@@ -178,12 +179,13 @@ def laid_over(runs: Sequence[Run]) -> None:
                 ", thin ones of moments. " if axis != "Training time" else ". "
             )
     if look.smoothing:
-        note += "Thick lines are smoothed, thin ones are as measured. "
+        note += "Thick lines are smoothed, thin ones are as measured"
+        note += ", but for the means of seeds, which are not smoothed. " if look.grouped else ". "
     if look.grouped:
         note += "Bands go from the lowest to the highest of the seeds. "
     if axis == "Training time":
         note += "Time is without pauses and validation. "
-    st.caption(note + "Scroll to zoom, drag to move, double-click to reset.")
+    st.caption(ui.plain(note) + "Scroll to zoom, drag to move, double-click to reset.")
     if not comparison.judged_alike(runs):
         st.warning(
             "These runs were validated on different images, so their validation figures do not compare exactly.",

@@ -213,6 +213,11 @@ def show(run: Run, info: DataInfo | None) -> None:
                 return
             if chosen:
                 there, pictures = looked.kept(run, split, chosen), pictures.some(chosen.places)
+            if split == "test" and len(there.epochs) < 2 and (more := looked.epochs_of(run, "validation")) > 1:
+                st.info(
+                    f"Of the test images there is what the network said after a single epoch; of the validation images "
+                    f"there are {more} epochs: choose them above."
+                )
             (epochs if view == "Epoch by epoch" else biographies).show(run, info, split, there, pictures, chosen)
         return
     if subject := chosen_subject(run, info, split):

@@ -9,6 +9,7 @@ from cifar_core.datasets import DataInfo, cached
 from cifar_core.events import size
 from cifar_core.runs import Run, RunError, in_families, list_runs, own_runs, read_json
 from cifar_core.runs import reference as built_in
+from cifar_core.sources import DRAWN
 from pages import ui
 from pages.ui import charts, keeping, loaders, reference, sources, tour
 
@@ -118,7 +119,7 @@ def chosen_runs(runs: list[Run]) -> list[Run]:
 def actions(runs: list[Run]) -> None:
     """What can be done with the rows that are chosen."""
     if not runs:
-        st.caption("Choose a row to open, star, archive or delete the run.")
+        st.caption("Choose a row to open the run, or to star, archive or delete one of yours.")
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         if len(runs) == 1:
@@ -194,7 +195,8 @@ with data:
                 f"from {ui.plain(info.source)}"
             )
             ui.link("Data", "Look at it", data=info.id)
-    if not infos and not under_way:
+    # While something else is fetched, too, it is shown how far the drawing is.
+    if not infos and (not under_way or job.data_task(place.downloads, DRAWN)[0].alive):
         ui.no_data(reads=False)
     if all(info.kind == "drawn" for info in infos):
         sources.fetch("overview")

@@ -655,6 +655,7 @@ def server(monkeypatch):
     thread.start()
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setattr(torchvision.CIFAR10, "url", f"http://127.0.0.1:{server.server_port}/cifar-10-python.tar.gz")
+    monkeypatch.setattr("cifar_core.sources.SMALLEST_ANSWER", 1000)
     monkeypatch.setattr(torchvision.CIFAR10, "tgz_md5", hashlib.md5(handler.content).hexdigest())
     yield handler
     server.shutdown()
@@ -668,6 +669,13 @@ def failed_download(folder: Path) -> str:
     assert str(error.value).endswith(".")
     assert not (folder / ARCHIVE).exists()
     return str(error.value)
+
+
+def test_a_sign_in_page_in_place_of_the_archive_is_said(server, tmp_path):
+    server.content = b"<html>Welcome to the hotel's network</html>"
+    said = failed_download(tmp_path)
+    assert "is no archive but 43 bytes, perhaps the sign-in page of a network" in said
+    assert not list(tmp_path.glob("*.part"))
 
 
 def test_download_arrives_whole_and_tells_its_bytes(server, tmp_path):

@@ -106,6 +106,11 @@ def choose_split() -> str:
     return (chosen or "Test").lower()
 
 
+def epochs_of(run: Run, split: str) -> int:
+    """Of how many epochs it is kept what the network said of a split."""
+    return len(logits.files(run.logits(split)))
+
+
 def pictures_of(run: Run, info: DataInfo | None, split: str) -> Pictures:
     """The images of a split as a run is asked about them; without pixels where the data set is not here."""
     cache = ui.place().cache

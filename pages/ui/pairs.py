@@ -133,7 +133,7 @@ def _verdict(comparison: Comparison, one: loaders.Stored, two: loaders.Stored) -
             "erred equally often.",
         )
         st.metric(
-            "with chi-squared",
+            "McNemar's p, chi-squared",
             _p(test.approximate),
             help=f"The same from the statistic with continuity correction, {test.chi_squared:.2f} with one degree of "
             "freedom.",

@@ -103,6 +103,8 @@ def pictures_missing(what: str, key: str) -> None:
             return
         if (end := folder.last_end) and end.outcome == "failed":
             st.error(ui.plain(end.message), icon=":material/error:")
+            with st.expander("Behind a firewall, or without a network"):
+                sources.firewall()
         with st.container(horizontal=True, vertical_alignment="center"):
             sources.fetch_button(key)
             ui.link("Data", "Open a copy that you have")

@@ -53,8 +53,8 @@ STEPS = (
     Step(
         "Explain",
         "See where it looks",
-        "The heat map is warm where the image speaks for the answer: a network that has understood something looks at "
-        "the thing, not at what is behind it.",
+        "The heat map is warm where the image speaks for the answer: see whether that is the thing itself or, as often "
+        "with a network of a few epochs, what is around it.",
     ),
     Step(
         "Overview",
@@ -112,6 +112,10 @@ def show(page: str) -> None:
     if asked is None:
         return
     run, step = _asked(asked)
+    if run is None and "run" not in st.query_params:
+        # A link of a tour that is over.
+        _leave()
+        return
     with st.container(border=True):
         if run is None:
             st.markdown("**The network of this tour is not here any more.**")
