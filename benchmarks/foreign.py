@@ -471,6 +471,10 @@ def what_is_strange(run: Run, checkpoint: str, cache: Path) -> Strangeness:
     """What the Explain page keeps; made here where it is not there yet."""
     if run.start is None:
         raise SystemExit(f"Run {run.id} has not begun.")
+    if checkpoint not in run.checkpoints():
+        raise SystemExit(
+            f"Run {run.id} has no {checkpoint} checkpoint; it has {', '.join(run.checkpoints()) or 'none'}."
+        )
     folder = job.strangeness_folder(run, checkpoint, run.start.data_fingerprint)
     path = folder.path / "strangeness.npz"
     if not path.exists():

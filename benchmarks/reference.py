@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks import foreign
 from benchmarks.driving import processor
 from cifar_core import job, logits, reference, runs
 from cifar_core.calibration import BINS, fitted_temperature, reliability
@@ -32,7 +33,7 @@ from cifar_core.events import Boot, Progress, Start, TaskProgress, Waiting, dura
 from cifar_core.features import Mapping
 from cifar_core.networks import PREFIX, load_network, load_tensors, save_tensors
 from cifar_core.runs import Run
-from cifar_core.strangeness import Strangeness
+from cifar_core.strangeness import FALSE_ALARMS, Strangeness
 from cifar_core.subsets import training_indices
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,6 +60,9 @@ MOST_MOMENTS = 300
 
 MOST_STRANGENESS = 200_000
 """Bytes that may be taken by what is needed to tell how strange a picture is to it."""
+
+DRAWN = 200
+"""Foreign pictures of each kind that it is tried on."""
 
 MAP = {"images": 2000, "perplexity": 30.0}
 """The map of the features that the page shows first."""
@@ -238,7 +242,13 @@ def strangeness(packed: Run, scratch: Path, data: DataSet, cache: Path, checkpoi
     found = Strangeness.load(folder.path / "strangeness.npz")
     kept = packed.path / "tasks" / folder.path.name
     kept.mkdir()
-    found = dataclasses.replace(found, facts={**found.facts, "data": DATA_NAME})
+    network = load_network(packed.checkpoints()[checkpoint])
+    shares = {
+        name: float(found.foreign(found.measure(network, foreign.drawn(name, kind, DRAWN))).mean())
+        for name, kind in foreign.UNSEEN.items()
+    }
+    detected = {"images": DRAWN, "shares": shares}
+    found = dataclasses.replace(found, facts={**found.facts, "data": DATA_NAME, "detected": detected})
     content = found.content()
     if len(content) > MOST_STRANGENESS:
         raise SystemExit(
@@ -274,6 +284,10 @@ def card(run: Run) -> str:
     """The model card, in Markdown, from the files of the reference run alone."""
     about, start, config = reference.made(run.path), run.start, run.config
     (result,) = run.path.glob("tasks/evaluate-*/evaluation.npz")
+    (strange,) = run.path.glob("tasks/strangeness-*/strangeness.npz")
+    known = Strangeness.load(strange)
+    detected = known.facts["detected"]
+    kinds = ", ".join(f"{name} {share:.1%}" for name, share in detected["shares"].items())
     evaluation = Evaluation.load(result)
     if start is None:
         raise ValueError("The reference run has no start.")
@@ -308,14 +322,19 @@ def card(run: Run) -> str:
         "images |",
         f"| Best and worst class | {best} (recall {report.loc[best, 'recall']:.1%}), {worst} (recall "
         f"{report.loc[worst, 'recall']:.1%}); most often {confused} |",
+        f"| Foreign pictures | {known.false_alarms:.2%} of {known.facts['test_images']:,} test images are called "
+        f"unlike anything it was trained on by mistake (set on {known.facts['validation_images']:,} validation "
+        f"images for at most {FALSE_ALARMS:.0%}); of {detected['images']} pictures drawn by code of each kind, "
+        f"rightly: {kinds} |",
         "",
         "**Data.** The images are a copy of CIFAR-10 that was saved as JPEG (quality 75, 4:2:0 chroma), with the "
         "splits and labels of the original. Its pixels are not the original ones, and accuracies come out lower than "
         "published ones: compare only figures measured on the same images. No image is in the repository.",
         "",
         "**Limits.** It knows ten classes and 32×32 pixels, and calls whatever else it is shown one of the ten, "
-        "sometimes with much confidence. Photos are cut to a square and made that small. Its weights were chosen "
-        "without the test images. It is for learning and for trying out, not for decisions about people or things.",
+        "sometimes with much confidence, unless it is so unlike them that it is called foreign. Photos are cut to a "
+        "square and made that small. Its weights were chosen without the test images. It is for learning and for "
+        "trying out, not for decisions about people or things.",
         "",
         "**Licence.** The weights are under the MIT licence, as the program is. CIFAR-10 is by Krizhevsky, Nair and "
         "Hinton, who state no licence for the images.",
@@ -371,6 +390,8 @@ def main() -> None:
             packed = Run(runs.REFERENCE)
             with tempfile.TemporaryDirectory() as scratch:
                 strangeness(packed, Path(scratch), data, options.cache, next(iter(packed.checkpoints())))
+            (packed.path / "card.md").write_text(card(packed))
+            write_readme()
             return
         run = Run(options.run.resolve()) if options.run else trained(options.data, options.runs, options.cache)
         if options.see:

@@ -20,7 +20,7 @@ from cifar_core.familiarity import Known
 from cifar_core.networks import load_network
 from cifar_core.runs import Run
 from cifar_core.strangeness import Strangeness
-from pages.ui import charts
+from pages.ui import charts, foreign
 from tests.conftest import Tiny
 from tests.test_page_explain import PHOTO, bars, file_of, text_of, upload
 
@@ -184,14 +184,20 @@ def test_a_picture_is_ranked_among_the_test_images(dashboard: Open, strange_run:
     pixels = open_cached(tiny.info.id, tiny.cache).test.images
     measures = kept.measure(network, np.array(pixels[4])[None])
     ranks = kept.ranks(measures)[0]
-    told = [f"stranger than {charts.percent(rank)} of the test images" for rank in (ranks[0], ranks[1], ranks[-1])]
+    told = [f"stranger than {foreign.share(rank)} of the test images" for rank in (ranks[0], ranks[1], ranks[-1])]
     assert [metric.delta for metric in app.metric] == told
+    assert app.metric[2].value == f"{kept.altogether(measures)[0]:.1f}"
     assert app.metric[0].value == f"{measures[0, 0]:.2f}"
     text = text_of(app)
     assert f"Percentiles are of the 60 test images of {kept.facts['data']}" in text
     assert f"{kept.false_alarms:.1%} are called foreign by mistake" in text
     assert "too few to promise a rate" in text
     assert f"Run {strange_run.id} · best weights" in text
+
+
+def test_a_rank_never_looks_like_all_where_it_is_not() -> None:
+    told = [foreign.share(rank) for rank in (0.0, 0.0004, 0.5, 0.9995, 1.0)]
+    assert told == ["0.0%", "<0.1%", "50.0%", "more than 99.9%", "all"]
 
 
 @pytest.mark.parametrize("strange", [True, False])

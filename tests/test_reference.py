@@ -22,6 +22,7 @@ from cifar_core.evaluation import Evaluation
 from cifar_core.features import Mapping
 from cifar_core.networks import load_network, load_tensors
 from cifar_core.runs import Run, RunError, create_run, find_run, in_families, list_runs, own_runs
+from cifar_core.strangeness import Strangeness
 from tests.conftest import ROOT, Tiny, tiny_config, work
 
 Open = Callable[..., Any]
@@ -39,6 +40,7 @@ def packed(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = work(create_run(tiny_config(tiny, epochs=2, keep_every=1), folder / "runs"), tiny.cache)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "REFERENCE", folder / "reference")
+        patch.setattr(making, "DRAWN", 2)
         making.pack(run, open_dataset(tiny.source, tiny.cache), tiny.cache, stand_in=True)
     return folder / "reference"
 
@@ -224,6 +226,10 @@ def test_the_model_card_and_the_readme_say_what_the_files_say() -> None:
     assert written[0] == f"{written[1]}{card}{written[2]}"
     (result,) = BOX.glob("tasks/evaluate-*/evaluation.npz")
     assert f"{Evaluation.load(result).accuracy:.2%} of 10,000 test images" in card
+    (strange,) = BOX.glob("tasks/strangeness-*/strangeness.npz")
+    known = Strangeness.load(strange)
+    assert f"{known.false_alarms:.2%} of 10,000 test images are called unlike anything it was trained on" in card
+    assert all(f"{name} {share:.1%}" in card for name, share in known.facts["detected"]["shares"].items())
 
 
 # Pictures ------------------------------------------------------------------------------------------------------------

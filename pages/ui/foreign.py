@@ -18,12 +18,13 @@ UNLIKE = "Unlike anything it was trained on"
 
 
 class Place(NamedTuple):
-    """Where a picture lies among the test images: is it foreign, its measures, and the rank of each in [0, 1]."""
+    """Where a picture lies among the test images: its measures, the rank of each in [0, 1], and both altogether."""
 
     foreign: bool
     measures: dict[str, float]
     ranks: dict[str, float]
     altogether: float
+    rank: float
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -43,12 +44,13 @@ def strangeness(path: Path, version: int) -> Strangeness:
 def _place(path: Path, path_version: int, weights: Path, version: int, digest: str, _case: Case) -> Place:
     kept = strangeness(path, path_version)
     measures = kept.measure(loaders.network(weights, version), _case.pixels[None])
-    *ranks, altogether = kept.ranks(measures)[0]
+    *ranks, rank = kept.ranks(measures)[0]
     return Place(
         bool(kept.foreign(measures)[0]),
         {name: float(value) for name, value in zip(kept.names, measures[0], strict=True)},
         {name: float(rank) for name, rank in zip(kept.names, ranks, strict=True)},
-        float(altogether),
+        float(kept.altogether(measures)[0]),
+        float(rank),
     )
 
 
@@ -72,7 +74,7 @@ def headline(case: Case, verdict: str = "") -> bool:
     st.markdown(f":material/help_center: **{UNLIKE}**")
     st.caption(
         ui.plain(
-            f"It is stranger to this network than {charts.percent(found.altogether)} of the test images. Having to "
+            f"It is stranger to this network than {share(found.rank)} of the test images. Having to "
             f"name one of its {len(case.classes)} classes, it would say “{best}”."
         )
         + verdict
@@ -112,12 +114,12 @@ def panel(case: Case) -> None:
         )
         _metric(
             "Altogether",
-            charts.percent(found.altogether),
-            found.altogether,
-            "Fisher's sum of the logarithms of the shares of validation images that are at least as strange, over "
-            "energy, distance and the layers below.",
+            f"{found.altogether:.1f}",
+            found.rank,
+            f"Fisher's sum: of the logarithms of the shares of validation images that are at least as strange, over "
+            f"energy, distance and the layers below. Above {kept.threshold:.1f} a picture is called foreign.",
         )
-    layers = ", ".join(f"{name} {charts.percent(found.ranks[name])}" for name in kept.layers)
+    layers = ", ".join(f"{name} {share(found.ranks[name])}" for name in kept.layers)
     st.caption(
         ui.plain(
             f"Stranger than so many test images in each layer, by the means and deviations of its channels "
@@ -133,14 +135,20 @@ def panel(case: Case) -> None:
     trained = f"{used:,} training images" if used == whole else f"{used:,} of {whole:,} training images"
     st.caption(
         ui.plain(
-            f"Percentiles are of the {facts['test_images']:,} test images of {facts['data']}. The alarm was set on "
-            f"{facts['validation_images']:,} validation images, so that {promise}; of the test images, "
+            f"Percentiles are of the {facts['test_images']:,} test images of {facts['data']}. A picture is called "
+            f"foreign above {kept.threshold:.1f} altogether; that was set on {facts['validation_images']:,} validation "
+            f"images, so that {promise}; of the test images, "
             f"{kept.false_alarms:.1%} are called foreign by mistake. What is known comes from {trained}. The picture "
-            "is measured as a JPEG of its pixels, so that it does not count how a picture was saved. A foreign "
-            "picture that looks much like a class still passes. "
+            "is measured as a JPEG of its pixels, so that it does not count how a picture was saved. "
+            f"{_detected(kept)}A foreign picture that looks much like a class still passes. "
             f"Run {facts['run']} · {facts['checkpoint']} weights, epoch {facts['epoch']:.3g} · {case.name}."
         )
     )
+
+
+def share(rank: float) -> str:
+    """A rank in words, to stand before "of the test images"."""
+    return "all" if rank >= 1 else "more than 99.9%" if rank > 0.999 else charts.percent(rank)
 
 
 def hashed(case: Case) -> str:
@@ -154,12 +162,20 @@ def _metric(label: str, value: str, rank: float, about: str) -> None:
     st.metric(
         label,
         value,
-        f"stranger than {charts.percent(rank)} of the test images",
+        f"stranger than {share(rank)} of the test images",
         delta_color="off",
         delta_arrow="off",
         width="content",
         help=about,
     )
+
+
+def _detected(kept: Strangeness) -> str:
+    """How many pictures of each kind drawn by code are called foreign, where that was measured."""
+    if not (found := kept.facts.get("detected")):
+        return ""
+    kinds = ", ".join(f"{share:.0%} of {name}" for name, share in found["shares"].items())
+    return f"Of {found['images']} pictures drawn by code of each kind it calls foreign: {kinds}. "
 
 
 def _kept(case: Case) -> Path | None:
