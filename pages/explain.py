@@ -237,6 +237,8 @@ def show(weights: Weights, subject: Subject) -> Callable[[], object]:
     )
 
     def show_more() -> None:
+        if subject.draw_rest:
+            subject.draw_rest()
         add_ranges()
         explaining.look_closer(case, CLOSER)
 

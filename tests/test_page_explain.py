@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import streamlit as st
 from PIL import Image
+from streamlit.delta_generator import DeltaGenerator
 
 from cifar_core import job
 from cifar_core.datasets import open_cached
@@ -48,15 +49,16 @@ def bars(app: Any) -> dict[str, str]:
 def pictures(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     """The files of the pictures shown since, by what a screen reader says of them."""
     shown: dict[str, bytes] = {}
-    plain = st.image
+    plain = DeltaGenerator.image
 
-    def image(content: bytes, *args: Any, **how: Any) -> Any:
+    def image(self: DeltaGenerator, content: bytes, *args: Any, **how: Any) -> Any:
         # Else Streamlit makes a JPEG of it.
         assert how["output_format"] == "PNG"
         shown[how["alt"]] = content
-        return plain(content, *args, **how)
+        return plain(self, content, *args, **how)
 
-    monkeypatch.setattr(st, "image", image)
+    monkeypatch.setattr(DeltaGenerator, "image", image)
+    monkeypatch.setattr(st, "image", st._main.image)
     return shown
 
 
@@ -629,7 +631,7 @@ def test_several_runs_are_asked_and_agree_or_not_in_one_sentence(
     names = tiny.info.classes
     for index, said in (
         (alike, f"All 2 runs say **{names[first[alike]]}**."),
-        (unlike, f"1 of 2 runs say **{names[first[unlike]]}**; the others say {names[second[unlike]]}."),
+        (unlike, f"1 of 2 runs says **{names[first[unlike]]}**; the other says {names[second[unlike]]}."),
     ):
         app = open_panel(dashboard(PAGE, run=trained_run.id, image=str(index)), "Do several runs agree?")
         assert said in text_of(app)

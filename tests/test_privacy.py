@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import streamlit as st
 from PIL import Image
+from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from cifar_core.runs import Run
@@ -83,22 +84,23 @@ def test_two_visitors_never_share_a_photo(
 
     read: list[tuple[str, str]] = []
     shown: list[tuple[str, bytes]] = []
-    plain, plain_read = st.image, photos.read_photo
+    plain, plain_read = DeltaGenerator.image, photos.read_photo
 
     def whose() -> str:
         context = get_script_run_ctx()
         assert context
         return context.session_id
 
-    def image(content: bytes, *args: Any, **how: Any) -> Any:
+    def image(self: DeltaGenerator, content: bytes, *args: Any, **how: Any) -> Any:
         shown.append((whose(), content))
-        return plain(content, *args, **how)
+        return plain(self, content, *args, **how)
 
     def read_photo(content: bytes, *args: Any) -> Image.Image:
         read.append((whose(), hashlib.sha256(content).hexdigest()))
         return plain_read(content, *args)
 
-    monkeypatch.setattr(st, "image", image)
+    monkeypatch.setattr(DeltaGenerator, "image", image)
+    monkeypatch.setattr(st, "image", st._main.image)
     monkeypatch.setattr(photos, "read_photo", read_photo)
     first, second = photo("red"), photo("blue")
     before = files_below(tmp_path)

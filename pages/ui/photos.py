@@ -48,6 +48,7 @@ class Subject:
         whole: Gives the same, as large as there is, for the download.
         pixels: (3, H, W), what the network sees.
         true: Its class in [0, K), where it is known.
+        draw_rest: Draws what nobody waits for, once there is an answer.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Subject:
     whole: Callable[[], Image.Image]
     pixels: NDArray[np.uint8]
     true: int | None = None
+    draw_rest: Callable[[], object] | None = None
 
 
 @dataclass(frozen=True)
@@ -83,14 +85,12 @@ class Views:
 
     Args:
         width, height: Of all of it, pixels.
-        preview: All of it, small, with the square drawn in.
         square: The part the network gets, large enough for a screen.
         pixels: (3, 32, 32), what the network sees.
     """
 
     width: int
     height: int
-    preview: bytes
     square: Image.Image
     pixels: NDArray[np.uint8]
 
@@ -115,7 +115,13 @@ def views(digest: str, fit: str, box: Box, _content: bytes) -> Views:
     photo = decoded(digest, _content)
     shown = square(photo, fit, box)
     shown.thumbnail((SHOWN_SIDE, SHOWN_SIDE), reducing_gap=1.5)
-    return Views(*photo.size, charts.png(framed(photo, fit, box)), shown, to_input(photo, fit=fit, box=box))
+    return Views(*photo.size, shown, to_input(photo, fit=fit, box=box))
+
+
+@st.cache_data(max_entries=8, show_spinner=False, scope="session")
+def preview(digest: str, fit: str, box: Box, _content: bytes) -> bytes:
+    """All of a photo of this visitor, small, with the square drawn in, as a PNG file."""
+    return charts.png(framed(decoded(digest, _content), fit, box))
 
 
 class Small(NamedTuple):
@@ -273,12 +279,23 @@ def choose_photo(camera: bool = False) -> tuple[Subject | None, str]:
         given.error(ui.plain(str(error)), icon=":material/broken_image:")
         return None, fit
     with shown:
-        st.image(found.preview, output_format="PNG", alt="The whole photo; what the network does not get is dimmed")
+        whole_photo = st.container()
         st.caption(f"Read as {found.width:,} × {found.height:,} pixels.")
         choose_box(photo, found, fit)
-    whole = lambda: square(decoded(photo.digest, photo.content), fit, photo.box)  # noqa: E731
+
+    def draw_rest() -> None:
+        whole_photo.image(
+            preview(photo.digest, fit, photo.box, photo.content),
+            output_format="PNG",
+            alt="The whole photo; what the network does not get is dimmed",
+        )
+
+    def whole() -> Image.Image:
+        return square(decoded(photo.digest, photo.content), fit, photo.box)
+
     place = "-".join(f"{value:g}" for value in (photo.box.size, photo.box.across, photo.box.down))
-    return Subject("your photo", f"{photo.digest}-{fit}-{place}", found.square, whole, found.pixels), fit
+    digest = f"{photo.digest}-{fit}-{place}"
+    return Subject("your photo", digest, found.square, whole, found.pixels, draw_rest=draw_rest), fit
 
 
 def choose_box(photo: Upload, found: Views, fit: str) -> None:

@@ -93,13 +93,18 @@ def agreement(case: Case) -> None:
             }
         )
     same, name = answers.count(case.predicted), ui.plain(case.classes[case.predicted])
+    say = "says" if same == 1 else "say"
     if len(rows) == 1:
         st.markdown(f"This run says **{name}**; choose others to compare it with.")
     elif same == len(rows):
         st.markdown(f"All {len(rows)} runs say **{name}**.")
     else:
-        others_say = dict.fromkeys(ui.plain(case.classes[best]) for best in answers if best != case.predicted)
-        st.markdown(f"{same} of {len(rows)} runs say **{name}**; the others say {', '.join(others_say)}.")
+        different = [best for best in answers if best != case.predicted]
+        names = ", ".join(dict.fromkeys(ui.plain(case.classes[best]) for best in different))
+        st.markdown(
+            f"{same} of {len(rows)} runs {say} **{name}**; "
+            + (f"the other says {names}." if len(different) == 1 else f"the others say {names}.")
+        )
     bar = st.column_config.ProgressColumn(width=110, format="percent", min_value=0.0, max_value=1.0)
     st.dataframe(
         pd.DataFrame(rows),
