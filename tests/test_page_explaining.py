@@ -22,7 +22,7 @@ from cifar_core.runs import Run
 from cifar_core.strangeness import Strangeness
 from pages.ui import charts, foreign
 from tests.conftest import Tiny
-from tests.test_page_explain import PHOTO, bars, file_of, text_of, upload
+from tests.test_page_explain import PHOTO, bars, file_of, several, text_of, upload
 
 PAGE = "pages/explain.py"
 Open = Callable[..., Any]
@@ -214,6 +214,23 @@ def test_a_foreign_picture_is_called_so_in_place_of_a_class(
         classes = load_network(strange_run.checkpoints()["best"]).classes
         headlines = [text for text in said if text.startswith(tuple(f"**{name}**, " for name in classes))]
         assert len(headlines) == 1 - strange
+
+
+def test_several_photos_are_called_foreign_one_by_one(dashboard: Open, strange_run: Run, tiny: Tiny) -> None:
+    path = job.strangeness_task(strange_run, "best", tiny.info)[0].path / "strangeness.npz"
+    kept = Strangeness.load(path)
+    like = Image.fromarray(np.array(open_cached(tiny.info.id, tiny.cache).train.images[0]).transpose(1, 2, 0))
+    page = Image.fromarray(np.random.default_rng(0).integers(0, 2, (32, 32, 3), dtype=np.uint8) * 255)
+    network = load_network(strange_run.checkpoints()["best"])
+    sums = kept.altogether(
+        kept.measure(network, np.stack([np.asarray(picture).transpose(2, 0, 1) for picture in (like, page)]))
+    )
+    assert sums[0] <= kept.threshold < sums[1]
+    app = several(dashboard(PAGE, **PHOTO), like=file_of(like, "PNG"), page=file_of(page, "PNG"))
+    (table,) = [frame.value for frame in app.dataframe if "Top class" in frame.value]
+    assert list(table["Top class"] == "foreign") == [False, True]
+    assert list(table["Probability"].isna()) == [False, True]
+    assert "Foreign: unlike anything it was trained on." in text_of(app)
 
 
 def test_the_verdict_needs_no_images(dashboard: Open, strange_run: Run, tiny: Tiny, cache: Any) -> None:

@@ -212,7 +212,12 @@ def test_the_task_learns_from_training_and_sets_the_alarm_on_validation_images(t
     np.testing.assert_allclose(
         found.validation, found.measure(network, opened.train.images[held_out]), rtol=1e-3, atol=1e-3
     )
+    looked = look(network, as_jpeg(opened.test.images), tuple(found.layers))
     of_test = found.measure(network, opened.test.images)
+    np.testing.assert_allclose(of_test[:, 0], energy(looked.logits), rtol=1e-4)
+    np.testing.assert_allclose(of_test[:, 1], distances(found.prototypes, looked.features), atol=1e-4)
+    for column, (name, layer) in enumerate(found.layers.items(), 2):
+        np.testing.assert_allclose(of_test[:, column], layer.distances(looked.layers[name]), rtol=1e-3)
     assert found.false_alarms == found.foreign(of_test).mean()
     assert found.ranks(of_test).min() == 0
     assert found.ranks(of_test).max() == 1

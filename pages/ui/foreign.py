@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import streamlit as st
+from numpy.typing import NDArray
 
 from cifar_core import job
-from cifar_core.runs import RunError
+from cifar_core.runs import Run, RunError
 from cifar_core.strangeness import DISTANCE, ENERGY, FALSE_ALARMS, Strangeness, StrangenessError
 from pages import ui
 from pages.ui import charts, loaders
@@ -40,10 +42,20 @@ def strangeness(path: Path, version: int) -> Strangeness:
         raise RunError(str(error)) from None
 
 
+def place(
+    run: Run, checkpoint: str, weights: Path, version: int, pixels: NDArray[np.uint8]
+) -> tuple[Strangeness, Place] | None:
+    """What is known of these weights, and where a picture (3, H, W) lies there; None where nothing is kept of them."""
+    if (path := _kept(run, checkpoint)) is None:
+        return None
+    kept_at = loaders.version(path)
+    return strangeness(path, kept_at), _place(path, kept_at, weights, version, pixels)
+
+
 @st.cache_data(max_entries=256, show_spinner=False, scope="session")
-def _place(path: Path, path_version: int, weights: Path, version: int, digest: str, _case: Case) -> Place:
+def _place(path: Path, path_version: int, weights: Path, version: int, pixels: NDArray[np.uint8]) -> Place:
     kept = strangeness(path, path_version)
-    measures = kept.measure(loaders.network(weights, version), _case.pixels[None])
+    measures = kept.measure(loaders.network(weights, version), pixels[None])
     *ranks, rank = kept.ranks(measures)[0]
     return Place(
         bool(kept.foreign(measures)[0]),
@@ -54,11 +66,8 @@ def _place(path: Path, path_version: int, weights: Path, version: int, digest: s
     )
 
 
-def place(case: Case) -> Place | None:
-    """Where the picture lies; None where nothing is kept of these weights."""
-    if (path := _kept(case)) is None:
-        return None
-    return _place(path, loaders.version(path), case.path, case.version, hashed(case), case)
+def _place_of(case: Case) -> tuple[Strangeness, Place] | None:
+    return place(case.run, case.checkpoint, case.path, case.version, case.pixels)
 
 
 def headline(case: Case, verdict: str = "") -> bool:
@@ -67,9 +76,10 @@ def headline(case: Case, verdict: str = "") -> bool:
     Args:
         verdict: Markdown for whether the class is right, where that is known.
     """
-    found = place(case)
-    if found is None or not found.foreign:
+    known = _place_of(case)
+    if known is None or not known[1].foreign:
         return False
+    found = known[1]
     best = case.classes[case.predicted]
     st.markdown(f":material/help_center: **{UNLIKE}**")
     st.caption(
@@ -84,12 +94,11 @@ def headline(case: Case, verdict: str = "") -> bool:
 
 def panel(case: Case) -> None:
     """Energy, distance and layers of the picture as percentiles of the test images, and what follows from them."""
-    if _kept(case) is None and not _computed(case):
+    known = _place_of(case)
+    if known is None:
+        _compute(case)
         return
-    path, found = _kept(case), place(case)
-    if path is None or found is None:
-        return
-    kept = strangeness(path, loaders.version(path))
+    kept, found = known
     facts = kept.facts
     st.markdown(
         f"**{UNLIKE}.** Whatever class it names, take it for a guess."
@@ -151,13 +160,6 @@ def share(rank: float) -> str:
     return "all" if rank >= 1 else "more than 99.9%" if rank > 0.999 else charts.percent(rank)
 
 
-def hashed(case: Case) -> str:
-    """Stands for the pixels in caches."""
-    import hashlib
-
-    return hashlib.sha256(case.pixels.tobytes()).hexdigest()
-
-
 def _metric(label: str, value: str, rank: float, about: str) -> None:
     st.metric(
         label,
@@ -178,18 +180,18 @@ def _detected(kept: Strangeness) -> str:
     return f"Of {found['images']} pictures drawn by code of each kind it calls foreign: {kinds}. "
 
 
-def _kept(case: Case) -> Path | None:
+def _kept(run: Run, checkpoint: str) -> Path | None:
     """What is kept of these weights, where it has been found out; the images need not be here."""
-    if (start := case.run.start) is None:
+    if (start := run.start) is None:
         return None
-    path = job.strangeness_folder(case.run, case.checkpoint, start.data_fingerprint).path / "strangeness.npz"
+    path = job.strangeness_folder(run, checkpoint, start.data_fingerprint).path / "strangeness.npz"
     return path if path.exists() else None
 
 
-def _computed(case: Case) -> bool:
-    """A button that has it found out in the background; gives whether it is there."""
+def _compute(case: Case) -> None:
+    """A button that has it found out in the background."""
     if (info := ui.data_of(case.run)) is None:
-        return False
+        return
     folder, task = job.strangeness_task(case.run, case.checkpoint, info)
     if not folder.alive:
         st.markdown(
@@ -197,4 +199,4 @@ def _computed(case: Case) -> bool:
             f"{info.test_images:,} test images of its data set, in the background; the result is kept with the run. "
             "Foreign pictures are then named in the answer above at once."
         )
-    return ui.background(folder, task, done=False, start="Look at the images")
+    ui.background(folder, task, done=False, start="Look at the images")

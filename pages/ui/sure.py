@@ -16,7 +16,7 @@ from cifar_core.evaluation import softmax
 from cifar_core.invariance import PIXELS
 from cifar_core.runs import Run, description, list_runs
 from pages import ui
-from pages.ui import charts, loaders, photos
+from pages.ui import charts, foreign, loaders, photos
 from pages.ui.explaining import Case
 
 MOST_RUNS = 8
@@ -132,7 +132,8 @@ def table_of_photos(run: Run, checkpoint: str, path: Path, version: int, fit: st
         return
     network = loaders.network(path, version)
     temperature = loaders.temperature(run, network.metadata["epoch"])
-    rows, whole = [], []
+    rows: list[tuple[str, str, float | None, str]] = []
+    whole, any_unlike = [], False
     for upload in uploads:
         cut = photos.small(upload.digest, fit, upload.box, upload.content)
         if isinstance(cut, str):
@@ -141,7 +142,12 @@ def table_of_photos(run: Run, checkpoint: str, path: Path, version: int, fit: st
             continue
         answer = loaders.probabilities(path, version, cut.pixels, temperature.value)
         best = int(answer.argmax())
-        rows.append((upload.name, network.classes[best], float(answer[best]), ""))
+        known = foreign.place(run, checkpoint, path, version, cut.pixels)
+        if known and known[1].foreign:
+            any_unlike = True
+            rows.append((upload.name, "foreign", None, ""))
+        else:
+            rows.append((upload.name, network.classes[best], float(answer[best]), ""))
         whole.append([upload.name, network.classes[best], f"{answer[best]:.6f}", "", *(f"{p:.6f}" for p in answer)])
     st.subheader(f"All {len(uploads)} photos", anchor=False)
     frame = pd.DataFrame(rows, columns=["Photo", "Top class", "Probability", "Why not"])
@@ -160,6 +166,7 @@ def table_of_photos(run: Run, checkpoint: str, path: Path, version: int, fit: st
     made_by = f"Run {run.id} · {checkpoint} weights, epoch {network.metadata['epoch']:.3g}"
     st.caption(
         ui.plain(
+            f"{'Foreign: unlike anything it was trained on. ' if any_unlike else ''}"
             f"{calibrated_by(temperature)} {made_by} · {len(uploads)} photos of yours, {photos.FITS[fit].lower()}."
         )
     )
