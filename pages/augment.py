@@ -21,7 +21,8 @@ except DataError as error:
 
 selecting.bar(info, restricts=True)
 view = augmenting.choose_view()
-controls, result = st.columns([2, 5], gap="large")
+# The pictures come first, so that on a narrow screen they are not below all the sliders.
+result, controls = st.columns([5, 2], gap="large")
 with controls:
     subject = augmenting.choose_images(info, data, view)
     samples, seed = augmenting.choose_draw(view)
@@ -47,11 +48,13 @@ with result:
             except (DataError, RunError) as error:
                 st.error(ui.plain(str(error)))
     made = augmenting.augmented(info, subject, samples, how, seed, kind)
+    blended = augmenting.mixed(info, subject, how, samples, seed, kind)
     if view != augmenting.STRIP:
         with shown:
             before = augmenting.hold(how)
             held = augmenting.augmented(info, subject, samples, before, seed, kind) if before else None
             augmenting.show_samples(info, subject, made, held)
-            augmenting.show_mixed(info, subject, how, samples, seed)
+            if blended:
+                augmenting.show_mixed(subject, blended)
     with fed:
-        augmenting.show_fed(subject, made, how, kind)
+        augmenting.show_fed(subject, made, blended, kind)

@@ -246,6 +246,30 @@ def test_mixed_images_are_those_of_a_training_with_their_labels(
         assert caption == said
 
 
+@pytest.mark.parametrize("view", [augmenting.DRAWS, augmenting.IMAGES])
+def test_the_network_is_fed_the_mixed_batch_after_normalisation(
+    dashboard: Callable[..., Any], tiny: Tiny, view: str
+) -> None:
+    app = dashboard(PAGE, view=view, samples="3", many="4", image="58", mixup="1.0", seed="5", normalisation="Half")
+    members = list(range(58, 58 + (augmenting.BATCH if view == augmenting.DRAWS else 4)))
+    split = open_cached(tiny.info.id, tiny.cache).train
+    pixels, labels = torch.from_numpy(split.images[members]), torch.from_numpy(np.array(split.labels[members]))
+    generator = generator_for(5, 0)
+    made = mix(augment(pixels, Augmentation(flip=0.5, crop_padding=4), generator), labels, 1.0, 0.0, generator)
+    fed = normalise(made.images, *normalisation("half", tiny.info.mean, tiny.info.std))
+    row = app.dataframe[0].value.iloc[1]
+    assert (row["shape"], row["dtype"]) == (f"({len(members)}, 3, 32, 32)", "float32")
+    assert (row["smallest"], row["largest"]) == (f"{fed.min().item():.3f}", f"{fed.max().item():.3f}")
+    found = shown_images(app, 2)
+    drawn = ((fed - fed.min()) / (fed.max() - fed.min()) * 255).round().byte().numpy()
+    for place, (picture, alt, caption) in enumerate(found):
+        np.testing.assert_array_equal(picture, drawn[place])
+        names = {tiny.info.classes[int(which[place])] for which in (made.labels, made.others)}
+        assert names == {name for name in tiny.info.classes if name in caption}
+        assert caption in alt
+    assert len(found) == len(members)
+
+
 def test_a_class_leads_to_its_first_image_and_an_index_to_its_own_class(dashboard: Callable[..., Any]) -> None:
     app = dashboard(PAGE)
     app.selectbox(key="class").set_value(2).run()

@@ -377,6 +377,68 @@ def test_an_image_is_shown_large_with_its_attributes_and_the_images_most_like_it
     assert len(sheets(app)) == 1
 
 
+def test_an_image_of_the_other_split_is_told_of_by_the_run_that_knows_that_split(
+    dashboard: Callable[..., Any], trained_run: Run, tiny: Tiny, cache: Path
+) -> None:
+    """The gallery is of test images; the large view, of a training image, asks the chosen run about those."""
+    app = dashboard(PAGE, split="Test", judge=trained_run.id, picture="train.70")
+    assert {button.label for button in app.button if button.label.startswith("Predict all")} == {
+        "Predict all 60 test images",
+        "Predict all 180 training images",
+    }
+    assert "once it has predicted all training images" in texts(app)
+    known_of(trained_run, tiny, cache, "train")
+    app.run()
+    said = texts(app).replace("\\", "")
+    assert "of the features of" in said
+    assert "of the training split" in said
+    assert "once “Predictions of run” names one" not in said
+    assert [frame for frame in app.dataframe if "Probability" in frame.value]
+
+
+def known_of(run: Run, tiny: Tiny, cache: Path, split: str) -> None:
+    """What a run says of a split, as if it had been asked: the fifth image is the farthest from the others."""
+    labels = getattr(open_cached(tiny.info.id, cache), split).labels
+    distances = np.full((len(labels), 10), 0.1, np.float32)
+    distances[[4, 50]] = [[0.9], [0.7]]
+    kept_arrays(
+        job.known_task(run, "best", tiny.info, split),
+        "known.npz",
+        probabilities=np.full((len(labels), 3), 1 / 3, np.float32),
+        labels=labels,
+        neighbours=np.zeros((len(labels), 10), np.int32),
+        distances=distances,
+        facts=json.dumps({"run": run.id, "checkpoint": "best", "epoch": 2, "split": split}),
+    )
+
+
+def doubted(tiny: Tiny, cache: Path) -> None:
+    """Predictions of all training images that call two labels into question."""
+    labels = open_cached(tiny.info.id, cache).train.labels
+    probabilities = np.full((180, 3), 0.1, np.float32)
+    probabilities[np.arange(180), labels] = 0.8
+    probabilities[[7, 100]] = [[0.0, 0.05, 0.95], [0.85, 0.1, 0.05]]
+    kept_arrays(job.crossed_task(cache.parent, tiny.info), "crossed.npz", probabilities=probabilities)
+
+
+@pytest.mark.parametrize("wanted", ["Near-duplicates", "Label errors", "Outliers"])
+def test_an_image_of_each_list_of_suspects_is_shown_large(
+    wanted: str, dashboard: Callable[..., Any], trained_run: Run, tiny: Tiny, cache: Path
+) -> None:
+    two = {"first": np.array([3]), "second": np.array([180]), "mirrored": np.array([False])}
+    pairs = job.duplicates_task(cache.parent, tiny.info)
+    kept_arrays(pairs, "pairs.npz", **two, scores=np.array([0.99], np.float32))
+    doubted(tiny, cache)
+    known_of(trained_run, tiny, cache, "train")
+    app = dashboard(PAGE, view="Suspects", list=wanted, judge=trained_run.id, picture="train.70")
+    assert "**square**, training image 70" in texts(app)
+    np.testing.assert_array_equal(shown_images(app)[0][0], open_cached(tiny.info.id, tiny.cache).train.images[70])
+    assert len(sheets(app)) == 2, "the list is still there"
+    assert [frame for frame in app.dataframe if "Probability" in frame.value]
+    app.button(key="close-picture").click().run()
+    assert len(sheets(app)) == 1
+
+
 @pytest.mark.parametrize("text", ["train.999", "other.1", "x", "train.", "train.-1"])
 def test_an_image_that_is_not_there_is_said_not_to_be(text: str, dashboard: Callable[..., Any]) -> None:
     assert "There is no image" in texts(dashboard(PAGE, picture=text))
@@ -442,11 +504,7 @@ def test_duplicates_are_listed_in_pairs_with_the_leak_counted_and_can_be_selecte
 def test_label_errors_are_ranked_and_can_be_excluded_from_a_training(
     dashboard: Callable[..., Any], tiny: Tiny, cache: Path
 ) -> None:
-    labels = open_cached(tiny.info.id, cache).train.labels
-    probabilities = np.full((180, 3), 0.1, np.float32)
-    probabilities[np.arange(180), labels] = 0.8
-    probabilities[[7, 100]] = [[0.0, 0.05, 0.95], [0.85, 0.1, 0.05]]
-    kept_arrays(job.crossed_task(cache.parent, tiny.info), "crossed.npz", probabilities=probabilities)
+    doubted(tiny, cache)
     app = dashboard(PAGE, view="Suspects", list="Label errors")
     assert sheets(app)[0]["captions"] == ["circle → stripes 0.0%", "square → circle 10.0%"]
     app.button(key="select-label-errors").click().run()
@@ -457,17 +515,7 @@ def test_label_errors_are_ranked_and_can_be_excluded_from_a_training(
 def test_outliers_are_ranked_by_their_distance_to_their_neighbours(
     dashboard: Callable[..., Any], trained_run: Run, tiny: Tiny, cache: Path
 ) -> None:
-    distances = np.full((60, 10), 0.1, np.float32)
-    distances[[4, 50]] = [[0.9], [0.7]]
-    kept_arrays(
-        job.known_task(trained_run, "best", tiny.info, "test"),
-        "known.npz",
-        probabilities=np.full((60, 3), 1 / 3, np.float32),
-        labels=open_cached(tiny.info.id, cache).test.labels,
-        neighbours=np.zeros((60, 10), np.int32),
-        distances=distances,
-        facts=json.dumps({"run": trained_run.id, "checkpoint": "best", "epoch": 2, "split": "test"}),
-    )
+    known_of(trained_run, tiny, cache, "test")
     app = dashboard(PAGE, view="Suspects", list="Outliers", split="Test")
     app.selectbox(key="judge_choice").set_value(trained_run.id).run()
     assert sheets(app)[0]["captions"][:2] == ["circle 0.900", "stripes 0.700"]

@@ -53,6 +53,21 @@ def test_a_selection_of_test_images_shows_the_test_split(
     assert app.query_params["selection"] == selected(range(30), "test")
 
 
+@pytest.mark.parametrize("view", ["Images", "Pixels", "Preprocessing", None])
+def test_where_the_other_split_is_shown_it_is_said_that_the_selection_does_not_apply(
+    dashboard: Callable[..., Any], selected: Callable[..., str], view: str | None
+) -> None:
+    asked = {"view": view} if view else {}
+    app = dashboard(PAGE if view else "pages/augment.py", selection=selected([3, 70, 150]), **asked)
+    said = "The selection is of training images and does not apply here: these are all test images."
+    assert said not in texts(app)
+    app.segmented_control(key="split").set_value("test").run()
+    assert said in texts(app)
+    press(app, "Show the training images")
+    assert said not in texts(app)
+    assert app.segmented_control(key="split").value == "train"
+
+
 def test_the_pixels_are_those_of_the_selected_images(
     dashboard: Callable[..., Any], selected: Callable[..., str]
 ) -> None:

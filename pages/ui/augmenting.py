@@ -96,6 +96,7 @@ def choose_images(info: DataInfo, data: DataSet, view: str) -> Subject | None:
     """An image by its index, or with others after it; None where the split has none of the class."""
     split = images.choose_split("Only training images are augmented in a training; here test images may be, too.")
     labels: NDArray[np.int64] = getattr(data, split).labels
+    selecting.say_elsewhere(info, split)
     selected = selecting.images_of(info, split)
     wanted = st.selectbox(
         "Class",
@@ -522,16 +523,22 @@ def show_strip(info: DataInfo, subject: Subject, draws: int, how: dict[str, Any]
     return strip
 
 
-def show_mixed(info: DataInfo, subject: Subject, how: dict[str, Any], samples: int, seed: int) -> None:
-    """What MixUp and CutMix make of the images, with the labels that are asked for then."""
+def mixed(
+    info: DataInfo, subject: Subject, how: dict[str, Any], samples: int, seed: int, kind: str
+) -> batches.MixedBatch | None:
+    """What MixUp and CutMix make of the images, or None where they are off."""
     if not is_mixed(how):
-        return
-    st.subheader("Mixed with others", anchor=False)
+        return None
     key = tuple((name, how[name]) for name in PIPELINE)
     place = ui.place()
-    made = batches.mixed(
-        info.id, info.fingerprint, place.cache, subject.split, subject.indices, samples, BATCH, key, seed
+    return batches.mixed(
+        info.id, info.fingerprint, place.cache, subject.split, subject.indices, samples, BATCH, key, seed, kind
     )
+
+
+def show_mixed(subject: Subject, made: batches.MixedBatch) -> None:
+    """Mixed images, with the labels that are asked for then."""
+    st.subheader("Mixed with others", anchor=False)
     if len(subject.indices) > 1:
         what = f"These {len(subject.indices)} images are one batch"
     else:
@@ -545,20 +552,36 @@ def show_mixed(info: DataInfo, subject: Subject, how: dict[str, Any], samples: i
     ui.gallery(made.pictures, made.targets, [f"Mixed image, target {target}" for target in made.targets], size=96)
 
 
-def show_fed(subject: Subject, made: batches.Samples, how: dict[str, Any], kind: str) -> None:
-    """The batch in the numbers that go into the network."""
-    batches.show_table(made.table, "Shape, number format and range of the batch")
-    pictures = made.fed.pictures[:MOST_FED]
-    per_image = made.samples.shape[1]
-    of = [(subject.names[i // per_image], subject.indices[i // per_image]) for i in range(len(pictures))]
-    part = "" if len(pictures) == len(made.fed.pictures) else f"the first {len(pictures)} of "
-    mixed = " MixUp and CutMix, which come before the normalisation, are left out here." if is_mixed(how) else ""
+def show_fed(subject: Subject, made: batches.Samples, blended: batches.MixedBatch | None, kind: str) -> None:
+    """The batch in the numbers that go into the network, mixed where the pipeline mixes."""
+    table, fed = (blended.table, blended.fed) if blended else (made.table, made.fed)
+    batches.show_table(table, "Shape, number format and range of the batch")
+    pictures = fed.pictures[:MOST_FED]
+    part = "" if len(pictures) == len(fed.pictures) else f"the first {len(pictures)} of "
+    mixed = ""
+    if blended and len(subject.indices) > 1:
+        mixed = " This is the mixed batch shown above, with the labels that are asked for; it is normalised last."
+    elif blended:
+        mixed = (
+            f" This is the whole batch of the first draw above: its image and the {BATCH - 1} after it in the split, "
+            "mixed, with the labels that are asked for; it is normalised last."
+        )
     st.caption(
-        f"The pictures are {part}these very numbers, drawn so that the smallest of the batch, {made.fed.low:.2f}, is "
-        f"black and the largest, {made.fed.high:.2f}, is white. They are made by the functions a training calls; "
+        f"The pictures are {part}these very numbers, drawn so that the smallest of the batch, {fed.low:.2f}, is "
+        f"black and the largest, {fed.high:.2f}, is white. They are made by the functions a training calls; "
         "validation and test images are normalised only. A network pretrained at 224 pixels enlarges them itself."
         f"{mixed}"
     )
+    if blended:
+        ui.gallery(
+            pictures,
+            blended.asked[:MOST_FED],
+            [f"Mixed image normalised by {kind}, target {target}" for target in blended.asked[:MOST_FED]],
+            size=96,
+        )
+        return
+    per_image = made.samples.shape[1]
+    of = [(subject.names[i // per_image], subject.indices[i // per_image]) for i in range(len(pictures))]
     ui.gallery(
         pictures,
         [f"{charts.brief(name)} {index} #{i % per_image + 1}" for i, (name, index) in enumerate(of)],

@@ -177,10 +177,21 @@ def augmented(
 
 @dataclass(frozen=True, eq=False)
 class MixedBatch:
-    """Images mixed with others of their batch; `pictures` (B, 3, H, W) uint8, and what is asked for each."""
+    """Images mixed with others of their batch.
+
+    Args:
+        pictures: (n, 3, H, W) uint8, before normalisation.
+        targets: What is asked for each of them.
+        fed: The whole first batch as the network gets it.
+        asked: What is asked for each image of that batch.
+        table: A row for that batch after mixing and one after normalisation.
+    """
 
     pictures: NDArray[np.uint8]
     targets: list[str]
+    fed: Fed
+    asked: list[str]
+    table: pd.DataFrame
 
 
 @st.cache_resource(max_entries=16, show_spinner="Mixing images")
@@ -194,16 +205,18 @@ def mixed(
     batch: int,
     how: tuple[tuple[str, Any], ...],
     seed: int,
+    kind: str,
 ) -> MixedBatch:
     """Images as MixUp and CutMix leave them: several as one batch, or one in several batches with those after it.
 
     Args:
         batch: Images of a batch where there is one.
         how: Settings of `cifar_core.transforms.Augmentation` by name, `mixup` and `cutmix`.
+        kind: Of the normalisation.
     """
     import torch
 
-    from cifar_core.transforms import Augmentation, augment, generator_for, mix
+    from cifar_core.transforms import Augmentation, augment, generator_for, mix, normalisation, normalise
 
     data = loaders.data_set(data_id, fingerprint, cache)
     whole: dict[str, Any] = dict(how)
@@ -212,15 +225,22 @@ def mixed(
     alone = len(indices) == 1
     members = [(indices[0] + i) % len(source.labels) for i in range(batch)] if alone else list(indices)
     pixels, labels = torch.from_numpy(source.images[members]), torch.from_numpy(np.array(source.labels[members]))
-    pictures, targets = [], []
+    shown = 1 if alone else len(members)
+    drawn, asked = [], []
     for step in range(draws if alone else 1):
         generator = generator_for(seed, step)
         made = mix(augment(pixels, Augmentation(**whole), generator), labels, *alphas, generator)
-        shown = 1 if alone else len(members)
-        pictures.append((made.images[:shown] * 255).round().to(torch.uint8))
-        for one, other in zip(made.labels[:shown].tolist(), made.others[:shown].tolist(), strict=True):
-            targets.append(_target(data.info.classes[one], data.info.classes[other], made.share))
-    return MixedBatch(torch.cat(pictures).numpy(), targets)
+        drawn.append(made.images)
+        classes = zip(made.labels.tolist(), made.others.tolist(), strict=True)
+        asked.append([_target(data.info.classes[one], data.info.classes[other], made.share) for one, other in classes])
+    after = normalise(drawn[0], *normalisation(kind, data.info.mean, data.info.std))
+    return MixedBatch(
+        (torch.cat([batch[:shown] for batch in drawn]) * 255).round().to(torch.uint8).numpy(),
+        [target for targets in asked for target in targets[:shown]],
+        _drawn(after),
+        asked[0],
+        pd.DataFrame([_facts("augmented and mixed", drawn[0]), _facts(f"after {kind}", after)]),
+    )
 
 
 def _target(one: str, other: str, share: float) -> str:

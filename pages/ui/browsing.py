@@ -107,9 +107,10 @@ def _knows(run: Run, info: DataInfo) -> bool:
 def gallery(info: DataInfo, data: DataSet, split: str) -> None:
     """The images of a split, or the selected ones, as filtered and sorted."""
     source = getattr(data, split)
+    selecting.say_elsewhere(info, split)
     measured = attributes(info)
     order, known, sorting = _filtered(info, split, source.labels, measured[split] if measured else None)
-    look(info, data, measured, known)
+    look(info, data, measured, known, asked=split)
     if not len(order):
         st.info("No image of the selection or split passes the filters above.")
         return
@@ -309,8 +310,21 @@ def _ranges(measured: Attributes | None) -> dict[str, tuple[float, float]]:
 # One image ---------------------------------------------------------------------------------------------------------
 
 
-def look(info: DataInfo, data: DataSet, measured: dict[str, Attributes] | None, known: loaders.Known | None) -> None:
-    """The image that the URL names: large, with what is known of it and the images most like it."""
+def look(
+    info: DataInfo,
+    data: DataSet,
+    measured: dict[str, Attributes] | None,
+    known: loaders.Known | None = None,
+    asked: str | None = None,
+    chooses: bool = False,
+) -> None:
+    """The image that the URL names: large, with what is known of it and the images most like it.
+
+    Args:
+        known: What the chosen run says of a split, as far as the page shows it.
+        asked: The split of which the page asks it above.
+        chooses: Whether the run is chosen here, as the page has no other place for it.
+    """
     text = st.query_params.get(PICTURE)
     if not text:
         return
@@ -330,37 +344,62 @@ def look(info: DataInfo, data: DataSet, measured: dict[str, Attributes] | None, 
                 selecting.offer(info, split, [index], f"{ui.SPLITS[split]} image {index}", "select-picture")
                 st.button("Close", key="close-picture", icon=":material/close:", type="tertiary", on_click=_close)
         pixels = getattr(data, split).images[index]
-        picture, table, predicted = st.columns(3)
+        picture, table, predicted = st.columns([3, 4, 4])
         with picture:
             ui.gallery(pixels[None], [""], [f"{name}, {ui.SPLITS[split]} index {index}, enlarged"], size=256)
         if measured:
             with table:
-                _attributes_of(measured[split], index)
+                _attributes_of(measured[split], index, split)
         with predicted:
-            if known and known.facts["split"] == split:
+            run = choose_run(info, "Predictions of run", "None") if chooses else _chosen_run(info)
+            known = known if known and known.facts["split"] == split else None
+            if run and not known and split != asked:
+                # Of the other split than the one shown; its predictions are asked for here.
+                known = judged(run, info, split)
+            if known:
                 _predictions_of(known, index, info)
+            elif run:
+                st.caption(
+                    ui.plain(
+                        f"What run {charts.run_name(run)} says of it stands here once it has predicted all "
+                        f"{ui.SPLITS[split]} images."
+                    )
+                )
             else:
                 st.caption("What a run says of it stands here once “Predictions of run” names one.")
             if split == "test":
-                run = {"run": known.facts["run"]} if known else {}
-                ui.link("Explain", "Where does a network look?", image=str(index), source="Test image", **run)
+                ui.link("Explain", "Where does a network look?", image=str(index), source="Test image",
+                        **({"run": run.id} if run else {}))  # fmt: skip
         if measured:
-            _neighbours(info, data, split, index, known)
+            _neighbours(info, data, split, index, known, run)
 
 
-def _attributes_of(measured: Attributes, index: int) -> None:
+def _chosen_run(info: DataInfo) -> Run | None:
+    """The run that `choose_run` has put into the URL."""
+    asked = st.query_params.get("judge")
+    return next((run for run in list_runs(ui.place().runs) if run.id == asked and _knows(run, info)), None)
+
+
+def _attributes_of(measured: Attributes, index: int, split: str) -> None:
     rows = []
-    for name, help in MEASURES.items():
+    for name in MEASURES:
         values = getattr(measured, name)
-        rows.append((name.capitalize(), float(values[index]), float((values < values[index]).mean()), help))
+        rows.append((name.capitalize(), float(values[index]), float((values < values[index]).mean())))
     st.dataframe(
-        pd.DataFrame(rows, columns=["Attribute", "Value", "Higher than", "Meaning"]),
+        pd.DataFrame(rows, columns=["Attribute", "Value", "Higher than"]),
         hide_index=True,
         column_config={
             "Value": st.column_config.NumberColumn(format="%.3f"),
-            "Higher than": st.column_config.NumberColumn(format="percent", help="Share of the split that has less."),
+            "Higher than": st.column_config.NumberColumn(format="percent"),
         },
         alt="Attributes of the image",
+    )
+    meanings = "; ".join(f"{name}: {said[0].lower()}{said[1:].rstrip('.')}" for name, said in MEASURES.items())
+    st.caption(
+        ui.plain(
+            f"Higher than this share of the {len(values):,} {ui.SPLITS[split]} images. "
+            f"{meanings[0].upper()}{meanings[1:]}."
+        )
     )
 
 
@@ -380,8 +419,10 @@ def _predictions_of(known: loaders.Known, index: int, info: DataInfo) -> None:
     st.caption(ui.plain(f"Predicted by {known.said}."))
 
 
-def _neighbours(info: DataInfo, data: DataSet, split: str, index: int, known: loaders.Known | None) -> None:
-    if known and known.facts["split"] == split:
+def _neighbours(
+    info: DataInfo, data: DataSet, split: str, index: int, known: loaders.Known | None, run: Run | None
+) -> None:
+    if known:
         places = [(split, int(place)) for place in known.neighbours[index][:NEAREST]]
         notes = [f"{distance:.2f}" for distance in known.distances[index][:NEAREST]]
         said = f"the distance (1 less the cosine) of the features of {known.said}; of the {ui.SPLITS[split]} split"
@@ -396,6 +437,10 @@ def _neighbours(info: DataInfo, data: DataSet, split: str, index: int, known: lo
         ]
         notes = [f"{like:.2f}" for like in likeness]
         said = "the correlation of small views of both images; of both splits"
+        if run:
+            said += (
+                f". By the features of run {charts.run_name(run)} once it has predicted all {ui.SPLITS[split]} images"
+            )
     st.markdown("Nearest images")
     names = [info.classes[getattr(data, of).labels[place]] for of, place in places]
     notes = [f"{charts.brief(name, 10)} {note}" for name, note in zip(names, notes, strict=True)]

@@ -157,6 +157,7 @@ def balance(info: DataInfo) -> tuple[str, str]:
 
 def pixels(info: DataInfo, split: str) -> None:
     """Histograms, means and mean images over a split or the selected images of it."""
+    selecting.say_elsewhere(info, split)
     selected = selecting.current(info) if selecting.images_of(info, split) is not None else None
     if selected is not None and not len(selected):
         st.info("The selection has no image.")
@@ -261,6 +262,7 @@ def colours(info: DataInfo, split: str, indices: NDArray[np.int64] | None) -> No
 
 def preprocessing(info: DataInfo, data: DataSet, split: str) -> None:
     """One batch as stored, and as a network gets it at test time."""
+    selecting.say_elsewhere(info, split)
     order = loaders.gallery_order(info.id, info.fingerprint, ui.place().cache, split, (), 0)
     selected = selecting.images_of(info, split)
     if selected is not None:

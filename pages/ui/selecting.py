@@ -48,6 +48,25 @@ def images_of(info: DataInfo, split: str) -> NDArray[np.int64] | None:
     return selected.indices if selected is not None and selected.split == split and follows() else None
 
 
+def say_elsewhere(info: DataInfo, split: str) -> None:
+    """Where panels follow the selection, but this split is not the one it is of: that they show all of it."""
+    selected = current(info)
+    if selected is None or selected.split == split or not follows():
+        return
+    theirs, here = ui.SPLITS[selected.split], ui.SPLITS[split]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.info(
+            f"The selection is of {theirs} images and does not apply here: these are all {here} images.",
+            icon=":material/info:",
+            width="stretch",
+        )
+        st.button(f"Show the {theirs} images", key="selection-split", on_click=_to_split, args=(selected.split,))
+
+
+def _to_split(split: str) -> None:
+    st.session_state["split"] = split
+
+
 def follows() -> bool:
     """Whether panels show the selected images alone."""
     return st.session_state.get("follow", True) is not False

@@ -96,6 +96,7 @@ def duplicates(info: DataInfo, data: DataSet) -> None:
         "to brightness and contrast. Most alike first, both images of a pair side by side; ⇄ where one is mirrored."
         + ("" if chosen is None else " Only pairs with a selected image.")
     )
+    _look(info, data, chooses=True)
     if not len(pairs):
         st.info("No pair is as alike as that.")
         return
@@ -128,8 +129,21 @@ def _selected_places(info: DataInfo) -> NDArray[np.int64] | None:
     return None
 
 
+def _look(
+    info: DataInfo,
+    data: DataSet,
+    known: loaders.Known | None = None,
+    asked: str | None = None,
+    chooses: bool = False,
+) -> None:
+    """The large view of an image of a list; what it needs is looked for only where it is open."""
+    if browsing.PICTURE in st.query_params:
+        browsing.look(info, data, browsing.attributes(info), known, asked, chooses)
+
+
 def label_errors(info: DataInfo, data: DataSet, split: str) -> None:
     """Images that are confidently another class than their label says."""
+    selecting.say_elsewhere(info, split)
     labels = np.asarray(getattr(data, split).labels)
     if split == "test":
         views = _views(info)
@@ -182,6 +196,7 @@ def label_errors(info: DataInfo, data: DataSet, split: str) -> None:
         f"{charts.brief(info.classes[labels[i]], 9)} → {charts.brief(info.classes[predicted[i]], 9)} {given[i]:.1%}"
         for i in suspects[:SHOWN]
     ]
+    _look(info, data, chooses=split == "train")
     _list(info, data, split, suspects, notes, "label-errors", f"likely label errors by {said}")
     about = f"images that are confidently another class by {said}"
     selecting.offer(info, split, confident, about, "select-confident", f"Select the {len(confident):,} confident ones")
@@ -206,6 +221,7 @@ def _views(info: DataInfo) -> Views | None:
 
 def outliers(info: DataInfo, data: DataSet, split: str) -> None:
     """Images that are unlike all others to a run."""
+    selecting.say_elsewhere(info, split)
     known = browsing.choose_judge(info, split)
     if known is None:
         st.info("Choose a run: how far an image is from all others is measured in its features. "
@@ -225,6 +241,7 @@ def outliers(info: DataInfo, data: DataSet, split: str) -> None:
         "How many", [n for n in (10, 20, 50, 100, 200, 500, 1000, 2000) if n <= len(order)] or [len(order)],
         key="outlier-count", width=320,
     )  # fmt: skip
+    _look(info, data, known, asked=split)
     _list(info, data, split, order[:count], notes[:count], "outliers", f"the {count} farthest outliers of {known.said}")
 
 
