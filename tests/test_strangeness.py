@@ -93,8 +93,8 @@ def test_directions_left_out_share_their_mean_variance():
 def test_a_value_that_never_changed_does_not_make_all_others_foreign():
     values = np.column_stack([RANDOM.normal(size=(300, 2)), np.full((300, 2), 2.0)])
     found = Gaussian.fit(values)
-    assert np.isfinite(found.distances(values)).all()
-    assert found.distances(values + np.array([0, 0, 1e-2, 0])).mean() < 2 * found.distances(values).mean()
+    assert found.distances(values).mean() < 3
+    assert found.distances(values + np.array([0, 0, 1e-2, 0])).mean() < 4
 
 
 def test_prototypes_are_directions_in_the_middle_of_what_they_stand_for():
