@@ -21,8 +21,10 @@ from cifar_core.datasets import Split, open_dataset
 from cifar_core.evaluation import Evaluation
 from cifar_core.features import Mapping
 from cifar_core.networks import load_network, load_tensors
+from cifar_core.photos import read_photo, to_input
 from cifar_core.runs import Run, RunError, create_run, find_run, in_families, list_runs, own_runs
 from cifar_core.strangeness import Strangeness
+from pages.ui import examples
 from tests.conftest import ROOT, Tiny, tiny_config, work
 
 Open = Callable[..., Any]
@@ -216,6 +218,20 @@ def test_the_box_is_whole() -> None:
     if not reference.made(BOX)["stand_in"]:
         asked = {name: getattr(run.config, name) for name in making.SETTINGS}
         assert asked == making.SETTINGS, "`make reference` would train another one"
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("ship", "ship"), ("car", "automobile"), ("frog", "frog"), ("plane", "airplane")]
+)
+def test_the_example_pictures_are_answered_rightly_and_none_is_foreign(name: str, meant: str) -> None:
+    """They are the first that a newcomer sees of it."""
+    (weights,) = Run(BOX).checkpoints().values()
+    network = load_network(weights)
+    pixels = to_input(read_photo(examples.content(name), f"{name}.png"))[None]
+    assert network.classes[int(network.probabilities(pixels)[0].argmax())] == meant
+    (kept,) = (BOX / "tasks").glob("strangeness-*/strangeness.npz")
+    strange = Strangeness.load(kept)
+    assert not strange.foreign(strange.measure(network, pixels))[0]
 
 
 def test_the_model_card_and_the_readme_say_what_the_files_say() -> None:
