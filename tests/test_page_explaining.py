@@ -197,7 +197,7 @@ def test_a_picture_is_ranked_among_the_test_images(dashboard: Open, strange_run:
 
 def test_a_rank_never_looks_like_all_where_it_is_not() -> None:
     told = [foreign.share(rank) for rank in (0.0, 0.0004, 0.5, 0.9995, 1.0)]
-    assert told == ["0.0%", "<0.1%", "50.0%", "more than 99.9%", "all"]
+    assert told == ["0.0%", "<0.1%", "50.0%", "over 99.9%", "all"]
 
 
 @pytest.mark.parametrize("strange", [True, False])

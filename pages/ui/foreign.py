@@ -157,7 +157,7 @@ def panel(case: Case) -> None:
 
 def share(rank: float) -> str:
     """A rank in words, to stand before "of the test images"."""
-    return "all" if rank >= 1 else "more than 99.9%" if rank > 0.999 else charts.percent(rank)
+    return "all" if rank >= 1 else "over 99.9%" if rank > 0.999 else charts.percent(rank)
 
 
 def _metric(label: str, value: str, rank: float, about: str) -> None:
@@ -176,7 +176,7 @@ def _detected(kept: Strangeness) -> str:
     """How many pictures of each kind drawn by code are called foreign, where that was measured."""
     if not (found := kept.facts.get("detected")):
         return ""
-    kinds = ", ".join(f"{share:.0%} of {name}" for name, share in found["shares"].items())
+    kinds = ", ".join(f"{name} {share:.0%}" for name, share in found["shares"].items())
     return f"Of {found['images']} pictures drawn by code of each kind it calls foreign: {kinds}. "
 
 
