@@ -201,25 +201,28 @@ class _Connection(http.client.HTTPConnection):
         super().__init__(host, address[1], timeout=seconds)
         self.default_port = PORTS["https" if secure else "http"][0]
         self._address, self._secure = address, secure
+        self.wire: socket.socket | None = None
+        """What `sock` is, which is forgotten as soon as the headers of an answer without a length are read."""
 
     def connect(self) -> None:
-        self.sock = socket.create_connection(self._address, self.timeout)
+        self.sock = self.wire = socket.create_connection(self._address, self.timeout)
         if self._secure:
             context = ssl.create_default_context()
             # Shaken hands with only once it is the socket that is cut off at the deadline.
             secured = context.wrap_socket(self.sock, server_hostname=self.host, do_handshake_on_connect=False)
-            self.sock = secured
+            self.sock = self.wire = secured
             secured.do_handshake()
 
 
 @contextmanager
-def _closed_at(deadline: float, connection: http.client.HTTPConnection) -> Iterator[None]:
+def _closed_at(deadline: float, connection: _Connection) -> Iterator[None]:
     """Cut a connection off, as a server that sends a byte now and then never meets a time for one byte."""
 
     def cut() -> None:
-        if connection.sock:
+        if connection.wire:
             with suppress(OSError):
-                connection.sock.shutdown(socket.SHUT_RDWR)
+                # Of the connection itself, as that of an encrypted one would wait for its other end.
+                socket.socket.shutdown(connection.wire, socket.SHUT_RDWR)
 
     timer = threading.Timer(max(deadline - time.monotonic(), 0), cut)
     timer.daemon = True
