@@ -41,3 +41,15 @@ def test_who_leaves_in_anger_is_waited_for_no_longer() -> None:
     began = time.monotonic()
     turns.give_way(5)
     assert time.monotonic() - began < 1
+
+
+def test_who_waits_for_another_computer_keeps_nobody_waiting() -> None:
+    turns = Turns()
+    with turns.first():
+        with turns.aside():
+            began = time.monotonic()
+            turns.give_way(5.0)
+            assert time.monotonic() - began < 1
+        began = time.monotonic()
+        turns.give_way(0.2)
+        assert time.monotonic() - began >= 0.2

@@ -529,6 +529,18 @@ class Turns:
                 self._waited_for -= 1
                 self._changed.notify_all()
 
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Inside `first`, while it is another computer that is waited for."""
+        with self._changed:
+            self._waited_for -= 1
+            self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._waited_for += 1
+
     def give_way(self, seconds: float = 2.0) -> None:
         """Wait until nobody waits, but no longer than this."""
         with self._changed:

@@ -5,7 +5,9 @@ They are kept in the visitor's session alone: in its state, and in caches with t
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -20,7 +22,7 @@ from PIL import Image, ImageDraw
 from cifar_core import fetching
 from cifar_core.photos import CENTRE, GREY, Box, PhotoError, read_photo, region, square, to_input
 from pages import ui
-from pages.ui import charts, examples
+from pages.ui import charts, examples, framing, loaders
 
 FITS = {"crop": "Crop", "pad": "Keep all, add bars"}
 
@@ -124,6 +126,17 @@ def preview(digest: str, fit: str, box: Box, _content: bytes) -> bytes:
     return charts.png(framed(decoded(digest, _content), fit, box))
 
 
+@st.cache_data(max_entries=8, show_spinner=False, scope="session")
+def small_copy(digest: str, _content: bytes) -> tuple[str, int]:
+    """All of a photo of this visitor, small, as a data URL, with the width at which it is shown."""
+    photo = decoded(digest, _content)
+    factor = min(*(most / length for most, length in zip(PREVIEW, photo.size, strict=True)), 1)
+    size = max(round(photo.width * factor), 1), max(round(photo.height * factor), 1)
+    file = io.BytesIO()
+    photo.resize(size, reducing_gap=1.5).convert("RGB").save(file, "JPEG", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}", max(size[0], 120)
+
+
 class Small(NamedTuple):
     """One of several photos: (3, 32, 32), what the network sees of it, and its square as a PNG file for the strip."""
 
@@ -219,7 +232,10 @@ def remove(digest: str = "") -> None:
 def move_box(digest: str, key: str) -> None:
     """Take the square of a photo from the sliders."""
     size, across, down = (st.session_state[f"{key}-{part}"] / 100 for part in ("size", "across", "down"))
-    box = Box(size, across, down)
+    put_box(digest, Box(size, across, down))
+
+
+def put_box(digest: str, box: Box) -> None:
     st.session_state["kept_photos"] = [replace(photo, box=box) if photo.digest == digest else photo for photo in kept()]
 
 
@@ -284,6 +300,15 @@ def choose_photo(camera: bool = False) -> tuple[Subject | None, str]:
         choose_box(photo, found, fit)
 
     def draw_rest() -> None:
+        if fit == "crop":
+            with whole_photo:
+                source, width = small_copy(photo.digest, photo.content)
+                framing.frame(
+                    source, found.width, found.height, photo.box, photo.digest, width,
+                    "The whole photo; what the network does not get is dimmed",
+                    lambda box: put_box(photo.digest, box),
+                )  # fmt: skip
+            return
         whole_photo.image(
             preview(photo.digest, fit, photo.box, photo.content),
             output_format="PNG",
@@ -375,7 +400,7 @@ def fetch() -> None:
     if not (asked and url.strip()):
         return
     try:
-        with st.spinner("Fetching"):
+        with st.spinner("Fetching"), loaders.turns().aside():
             content = fetching.fetch_picture(url)
             read_photo(content, "what is at this address")
     except PhotoError as error:

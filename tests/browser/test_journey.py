@@ -272,6 +272,49 @@ def test_an_uploaded_photo_gets_a_prediction_and_a_heat_map(page: Page):
     no_error(page)
 
 
+def test_the_square_is_dragged_sized_and_moved_by_keys_on_the_photo(page: Page):
+    file = io.BytesIO()
+    Image.new("RGB", (800, 400), (90, 140, 200)).save(file, "JPEG")
+    page.goto("/explain?source=Your+photo")
+    field = page.get_by_test_id("stFileUploaderDropzoneInput")
+    field.wait_for(state="attached")
+    field.set_input_files([{"name": "wide.jpg", "mimeType": "image/jpeg", "buffer": file.getvalue()}])
+    square = page.locator(".square")
+    expect(square).to_be_visible(timeout=60_000)
+    settle(page)
+
+    def sliders() -> list[int]:
+        return [
+            int(page.get_by_test_id("stSlider").filter(has_text=name).locator("input[type=range]").input_value())
+            for name in ("Size of the square", "From left to right", "From top to bottom")
+        ]
+
+    def box() -> tuple[float, float, float]:
+        found = square.bounding_box()
+        assert found
+        return found["x"], found["y"], found["width"]
+
+    def drag(x: float, y: float, across: float, down: float) -> None:
+        page.mouse.move(x, y)
+        page.mouse.down()
+        page.mouse.move(x + across, y + down, steps=4)
+        page.mouse.up()
+
+    assert sliders() == [100, 50, 50]
+    left, top, side = box()
+    drag(left + side / 2, top + side / 2, side / 4, 0)
+    # The photo is twice as wide as its square, which has a whole side to go.
+    wait_until(lambda: sliders() == [100, 75, 50], "the sliders follow the square")
+    left, top, side = box()
+    drag(left + side - 2, top + side - 2, -side / 2, -side / 2)
+    wait_until(lambda: abs(sliders()[0] - 50) <= 1 and sliders()[2] == 0, "a smaller square in the same upper corner")
+    at = box()[0]
+    before = sliders()[1]
+    square.press("ArrowLeft")
+    wait_until(lambda: sliders()[1] < before and box()[0] < at, "a key moves it to the left")
+    no_error(page)
+
+
 def test_what_is_no_image_gets_one_sentence(page: Page):
     page.goto("/explain?source=Your+photo")
     field = page.get_by_test_id("stFileUploaderDropzoneInput")
