@@ -206,7 +206,8 @@ def show(weights: Weights, subject: Subject) -> Callable[[], object]:
         What shows the rest, for which nobody need wait.
     """
     network = loaders.network(weights.path, weights.version)
-    answer = loaders.probabilities(weights.path, weights.version, subject.pixels)
+    temperature = loaders.temperature(weights.run, network.metadata["epoch"])
+    answer = loaders.probabilities(weights.path, weights.version, subject.pixels, temperature.value)
     entering, looking, answering = st.columns([3, 5, 4], gap="medium")
     with entering:
         st.subheader("What it sees", anchor=False)
@@ -228,6 +229,7 @@ def show(weights: Weights, subject: Subject) -> Callable[[], object]:
         network.classes,
         answer,
         subject.true,
+        temperature.value,
     )
     with answering:
         add_ranges = show_answer(weights, case)

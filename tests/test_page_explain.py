@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import io
 import json
@@ -342,16 +343,26 @@ def test_a_photo_needs_no_images_of_the_run(
     assert "can only answer with the 3 classes" in text_of(app)
 
 
+def frame(app: Any) -> dict[str, Any]:
+    """What the photo with its square was given."""
+    (element,) = app.get("bidi_component")
+    return json.loads(element.proto.json)
+
+
 def test_a_photo_is_turned_upright(dashboard: Callable[..., Any], trained_run: Run, pictures: dict[str, bytes]) -> None:
     turned = Image.Exif()
     turned[0x0112] = 6
     # Stored with red at the left; turned a quarter clockwise, red is above.
     stored = two_halves(96, 128).transpose(Image.Transpose.ROTATE_90)
-    upload(dashboard(PAGE, **PHOTO), "turned.jpg", file_of(stored, "JPEG", quality=95, exif=turned))
+    app = upload(dashboard(PAGE, **PHOTO), "turned.jpg", file_of(stored, "JPEG", quality=95, exif=turned))
     top, bottom = seen(pictures)[:, 4, 16].astype(int), seen(pictures)[:, 27, 16].astype(int)
     assert top[0] > 200 > 60 > top[2]
     assert bottom[2] > 200 > 60 > bottom[0]
-    assert decoded(pictures[WHOLE]).shape[1:] == (128, 96)
+    assert (frame(app)["width"], frame(app)["height"]) == (96, 128)
+    whole = Image.open(io.BytesIO(base64.b64decode(frame(app)["photo"].partition(",")[2])))
+    assert whole.size == (96, 128)
+    red, _, blue = whole.getpixel((48, 10))
+    assert red > 200 > 60 > blue
 
 
 def test_transparency_is_laid_on_white(
@@ -540,11 +551,13 @@ def test_the_square_is_moved_and_sized_on_the_photo(
         next(slider for slider in app.slider if slider.label == "From top to bottom").set_value(where).run()
         assert not app.exception
         assert (seen(pictures) == np.array(colour)[:, None, None]).all()
-    # Elsewhere the photo is dimmed, and the square has an outline.
+    assert frame(app)["box"] == {"size": 0.5, "across": 0.5, "down": 1.0}
+    assert frame(app)["alt"] == WHOLE
+    # With bars, the photo is a picture, dimmed outside of the square, which has an outline.
+    app.segmented_control(key="fit").set_value("pad").run()
     preview = decoded(pictures[WHOLE])
-    assert preview.shape[1:] == (64, 128)
-    assert preview[0, 10, 10] < 130
-    assert tuple(preview[:, 32, 64]) == (230, 159, 0)
+    assert (preview == np.array((230, 159, 0))[:, None, None]).all(axis=0).any()
+    app.segmented_control(key="fit").set_value("crop").run()
     app.switch_page("pages/compare.py").run()
     app.switch_page(PAGE)
     app.query_params["source"] = PHOTO["source"]

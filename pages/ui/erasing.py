@@ -91,7 +91,7 @@ def eraser(case: Case) -> None:
     squares = np.isin(NAMES, names).reshape(GRID, GRID)
     colour = loaders.network(case.path, case.version).mean
     changed = erase(case.pixels, squares, how, colour)
-    answer = loaders.probabilities(case.path, case.version, changed)
+    answer = loaders.probabilities(case.path, case.version, changed, case.temperature)
     with chart, st.container(width=GRID * CELL + 20):
         st.vega_lite_chart(
             _rows(changed, names),

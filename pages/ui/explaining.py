@@ -13,6 +13,7 @@ import streamlit as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from cifar_core.evaluation import softmax
 from cifar_core.runs import Run, RunError, description, list_runs
 from pages import ui
 from pages.ui import charts, loaders
@@ -38,8 +39,9 @@ class Case:
         pixels: (3, H, W), what the network sees.
         picture: What maps are drawn over; square.
         classes: K names.
-        answer: (K,) probabilities.
+        answer: (K,) probabilities, calibrated.
         true: Its class in [0, K), where it is known.
+        temperature: By which they were.
     """
 
     run: Run
@@ -52,6 +54,7 @@ class Case:
     classes: tuple[str, ...]
     answer: NDArray[np.float32] = field(repr=False)
     true: int | None = None
+    temperature: float = 1.0
 
     @property
     def predicted(self) -> int:
@@ -93,9 +96,9 @@ def computed(
 
 @st.cache_data(max_entries=512, show_spinner=False, scope="session")
 def seen_by(
-    path: Path, version: int, pixels: NDArray[np.uint8], method: str, wanted: int, layer: str | None
+    _run: Run, path: Path, version: int, pixels: NDArray[np.uint8], method: str, wanted: int, layer: str | None
 ) -> tuple[Map, NDArray[np.float32]]:
-    """A map and the answer (K,) of weights that are looked at once and not kept in memory.
+    """A map and the calibrated answer (K,) of weights of a run that are looked at once and not kept in memory.
 
     Raises:
         RunError: The weights cannot be used.
@@ -108,7 +111,8 @@ def seen_by(
     except NetworkError as error:
         raise RunError(str(error)) from None
     found = _map_of(network, pixels, method, wanted, None, layer)
-    return found, network.probabilities(pixels[None])[0].numpy()
+    logits = next(network.logits(pixels[None]))[0].numpy()
+    return found, softmax(logits, loaders.temperature(_run, network.metadata["epoch"]).value)
 
 
 def _map_of(
@@ -239,7 +243,7 @@ def side_by_side(case: Case) -> None:
         for name in chosen:
             # Of the run in hand the weights in hand; of another one its first.
             path = case.path if name == case.run.id else next(iter(others[name].checkpoints().values()))
-            found, answer = seen_by(path, loaders.version(path), case.pixels, method, wanted, None)
+            found, answer = seen_by(others[name], path, loaders.version(path), case.pixels, method, wanted, None)
             if against is not None:
                 found = computed(path, loaders.version(path), case.pixels, method, wanted, against, None)
             best = int(answer.argmax())
@@ -512,7 +516,7 @@ def over_training(case: Case) -> None:
     progress = st.progress(0.0, text="Looking with the weights of each moment")
     for number, epoch in enumerate(sorted(epochs)):
         _, path = epochs[epoch]
-        found, answer = seen_by(path, loaders.version(path), case.pixels, method, wanted, layer)
+        found, answer = seen_by(case.run, path, loaders.version(path), case.pixels, method, wanted, layer)
         best = int(answer.argmax())
         said = f"epoch {epoch:.3g}: {case.classes[best]} {charts.percent(answer[best])}"
         if best != wanted:
