@@ -359,10 +359,13 @@ def _fill_in(config: TrainConfig, source: str) -> None:
 
 
 def _bring_back() -> None:
-    """Set the widgets that Streamlit has forgotten, as it does with those a page does not show: to what they were."""
+    """Set the widgets that Streamlit has forgotten, as it does with those a page does not show, to what they were.
+
+    The others are set to what they are: else a browser that missed the run in which they were filled in, as another one
+    followed at once, would show each at its beginning.
+    """
     for name, value in st.session_state[KEPT].items():
-        if f"set_{name}" not in st.session_state:
-            st.session_state[f"set_{name}"] = value
+        st.session_state[f"set_{name}"] = st.session_state.get(f"set_{name}", value)
 
 
 def _has_more(values: dict[str, Any]) -> bool:
