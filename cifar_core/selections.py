@@ -9,10 +9,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import itertools
 import json
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -39,6 +40,8 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 
 _LISTED = re.compile(rf"({'|'.join(SPLITS)})\.([0-9a-f]{{8}})((?:\.[0-9]{{1,9}})*)")
 _KEPT = re.compile(r"([a-z0-9-]{1,40})\.([0-9a-f]{12})")
+
+_INVERSE = re.compile(r"not \((.*)\)", re.DOTALL)
 
 WAYS = ("or", "and", "minus")
 """How two selections are combined."""
@@ -118,10 +121,20 @@ def combined(first: Selection, second: Selection, way: str) -> Selection:
     return replace(first, indices=work[way](first.indices, second.indices), about=about, name="")
 
 
-def inverted(selection: Selection, images: int) -> Selection:
-    """All other images of the split, which has so many."""
+def inverted(selection: Selection, images: int, kept: Sequence[Selection] = ()) -> Selection:
+    """All other images of the split, which has so many; of what was inverted already, what it was before.
+
+    Args:
+        kept: Selections that have names, under which they are given back.
+    """
     others = np.setdiff1d(np.arange(images), selection.indices)
-    return replace(selection, indices=others, about=f"not ({selection.name or selection.about})", name="")
+    before = _INVERSE.fullmatch(selection.about) if not selection.name else None
+    about = before[1] if before else f"not ({selection.name or selection.about})"
+    found = replace(selection, indices=others, about=about, name="")
+    for one in kept:
+        if one.split == found.split and about in (one.name, one.about) and np.array_equal(one.indices, others):
+            return one
+    return found
 
 
 # Keeping and finding -----------------------------------------------------------------------------------------------
@@ -172,6 +185,16 @@ def keep(selection: Selection, name: str, folder: Path) -> Selection:
     refer(named, folder)
     _written(folder / selection.fingerprint / f"{name}.name", named.digest)
     return named
+
+
+def free_name(selection: Selection, folder: Path) -> str:
+    """A name after how a selection was chosen, under which nothing else is kept."""
+    first = slug(selection.about)
+    for count in itertools.count(1):
+        name = first if count == 1 else f"{first[:34].strip('-')}-{count}"
+        if not (folder / selection.fingerprint / f"{name}.name").exists():
+            break
+    return name
 
 
 def forget(name: str, fingerprint: str, folder: Path) -> None:

@@ -315,7 +315,7 @@ class Planted:
 
     Args:
         split: The images, of which the copies come last.
-        wrong: Places of the images with a wrong label.
+        wrong: Places of the images whose label was made wrong; a copy of one has that label, too.
         originals, copies: (n,) places of the images that were copied, and of their altered copies.
     """
 
@@ -341,6 +341,13 @@ def planted(split: Split, classes: int, images: int, seed: int) -> Planted:
     altered = np.stack([_altered(image, random) for image in pictures[copied]])
     whole = Split(np.concatenate([pictures, altered]), np.concatenate([labels, labels[copied]]))
     return Planted(whole, wrong, copied, np.arange(len(chosen), len(whole.labels)))
+
+
+def wrong_with_copies(
+    wrong: NDArray[np.int64], originals: NDArray[np.int64], copies: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Places of all images with a wrong label: those of `Planted.wrong` and the copies of them."""
+    return np.union1d(wrong, copies[np.isin(originals, wrong)])
 
 
 def _altered(image: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:

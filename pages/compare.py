@@ -9,13 +9,14 @@ import streamlit as st
 
 from cifar_core.runs import Run, in_families, list_runs
 from pages import ui
-from pages.ui import charts, comparison, keeping, pairs, reports, series, tour
+from pages.ui import charts, comparison, keeping, pairs, reports, selecting, series, tour
 
 TICK_SECONDS = 2.0
 SHOWN_AT_FIRST = 4
 
 ui.page("Compare")
 tour.show("Compare")
+selecting.note()
 
 
 def tested(runs: Sequence[Run]) -> dict[str, tuple[float, str]]:

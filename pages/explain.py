@@ -19,7 +19,7 @@ from cifar_core.evaluation import EvaluationError
 from cifar_core.runs import Run, RunError
 from cifar_core.sources import DataError
 from pages import ui
-from pages.ui import charts, erasing, explaining, familiar, foreign, loaders, reference, sure, tour
+from pages.ui import charts, erasing, explaining, familiar, foreign, loaders, reference, selecting, sure, tour
 from pages.ui.photos import Subject, choose_photo
 
 if TYPE_CHECKING:
@@ -256,6 +256,7 @@ CLOSER = (
 
 ui.page("Explain")
 tour.show("Explain")
+selecting.note(whole=True)
 
 try:
     with st.container(horizontal=True, vertical_alignment="bottom"):

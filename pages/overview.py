@@ -11,12 +11,13 @@ from cifar_core.runs import Run, RunError, in_families, list_runs, own_runs, rea
 from cifar_core.runs import reference as built_in
 from cifar_core.sources import DRAWN
 from pages import ui
-from pages.ui import charts, keeping, loaders, reference, sources, tour
+from pages.ui import charts, keeping, loaders, reference, selecting, sources, tour
 
 FEW = 8
 """So many runs are found without looking for them."""
 
 ui.page("Overview")
+selecting.note()
 
 place = ui.place()
 infos, runs = cached(place.cache), own_runs(place.runs)

@@ -5,10 +5,11 @@ import streamlit as st
 from cifar_core import job
 from cifar_core.runs import RunError
 from pages import ui
-from pages.ui import keeping, live, series, settings, tour
+from pages.ui import keeping, live, selecting, series, settings, tour
 
 ui.page("Train")
 tour.show("Train")
+selecting.note()
 
 # The run comes first, so that on a narrow screen it is not below all the settings.
 progress, choices = st.columns([5, 2], gap="large")

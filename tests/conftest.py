@@ -263,7 +263,7 @@ def dashboard(monkeypatch: pytest.MonkeyPatch, runs_root: Path, cache: Path) -> 
         st.cache_data.clear()
         st.cache_resource.clear()
 
-    def open_page(file: str, **query: str) -> AppTest:
+    def open_page(file: str, **query: str | list[str]) -> AppTest:
         app = AppTest.from_file(ROOT / "dashboard.py", default_timeout=60).switch_page(file)
         for name, value in query.items():
             app.query_params[name] = value

@@ -30,7 +30,7 @@ from cifar_core.transforms import (
     normalisation,
     normalise,
 )
-from pages.ui import augmenting, batches, opinion
+from pages.ui import augmenting, batches, charts, opinion
 from tests.conftest import Tiny
 
 PAGE = "pages/augment.py"
@@ -448,6 +448,13 @@ def test_the_models_opinion_of_an_image_is_what_its_network_says(
     assert f"from **{means[0]:.1%}** to **{means[1]:.1%}**" in said
     assert f"train{'ing'} image 100" in said
     assert "best epoch weights" in said
+
+
+def test_the_labels_of_the_slider_stand_apart() -> None:
+    """A step of 10 from 0 to 180 would be 19 labels of up to three digits."""
+    axis = charts.INVARIANCE_CURVE["encoding"]["x"]["axis"]
+    assert axis["tickCount"] <= 8
+    assert axis["labelSeparation"] >= 6
 
 
 def test_the_opinion_of_many_test_images_is_asked_in_the_background(

@@ -204,6 +204,17 @@ def test_an_imbalance_is_shown_and_handed_to_the_next_training(dashboard: Callab
     assert "Taken over from another page: Imbalance" in texts(app)
 
 
+def test_a_link_with_an_imbalance_opens_where_it_is_chosen(dashboard: Callable[..., Any]) -> None:
+    def opened(app: Any) -> bool:
+        return next(one for one in app.expander if one.label.startswith("Make the training set")).proto.expanded
+
+    assert not opened(dashboard(PAGE))
+    app = dashboard(PAGE, imbalance="Step")
+    assert opened(app)
+    app.segmented_control(key="imbalance").set_value("none").run()
+    assert opened(app), "it does not close while somebody works in it"
+
+
 def test_settings_handed_over_are_for_a_new_run_and_what_fits_none_is_said(
     dashboard: Callable[..., Any], trained_run: Run
 ) -> None:
@@ -333,6 +344,21 @@ def test_images_are_sorted_and_filtered_by_what_was_measured_of_them(
     app.slider(key=f"range-{name}").set_value((low, most)).run()
     order = [int(caption.split()[1]) for caption in sheets(app)[0]["captions"]]
     assert sorted(order) == np.flatnonzero(values >= low).tolist()
+
+
+def test_a_link_keeps_the_filters_by_look_and_how_many_outliers_are_listed(
+    dashboard: Callable[..., Any], trained_run: Run, tiny: Tiny, cache: Path
+) -> None:
+    values = of_images(open_cached(tiny.info.id, tiny.cache).train.images).brightness
+    low = round(float(np.median(values)), 2)
+    again = dashboard(PAGE, **{"range-brightness": [str(low), "1.0"]})
+    assert again.slider(key="range-brightness").value == (low, 1.0)
+    order = [int(caption.split()[1]) for caption in sheets(again)[0]["captions"]]
+    assert sorted(order) == np.flatnonzero(values >= low).tolist()
+    known_of(trained_run, tiny, cache, "train")
+    again = dashboard(PAGE, **{"view": "Suspects", "list": "Outliers", "judge": trained_run.id, "outlier-count": "50"})
+    assert again.select_slider(key="outlier-count").value == 50
+    assert len(sheets(again)[0]["captions"]) == 50
 
 
 def test_images_are_filtered_by_whether_a_run_is_right(
@@ -549,6 +575,29 @@ def test_the_demonstration_says_how_much_of_what_was_planted_is_found(
     ]
 
 
+def test_a_found_copy_of_a_wrongly_labelled_image_is_no_miss(
+    dashboard: Callable[..., Any], tiny: Tiny, cache: Path
+) -> None:
+    kept_arrays(
+        job.demonstration_task(cache.parent, tiny.info, 180),
+        "demonstration.npz",
+        images=190,
+        agreement=0.9,
+        wrong=np.array([1, 2]),
+        suspects=np.array([2, 181, 1]),
+        expected=3.0,
+        originals=np.array([0, 2]),
+        copies=np.array([180, 181]),
+        first=np.array([0, 2]),
+        second=np.array([180, 181]),
+        facts="{}",
+    )
+    app = dashboard(PAGE, view="Suspects", list="Do such lists work?")
+    assert ["Wrong labels", 3, "the first 3 images (as many as were planted)", 1.0] in (
+        app.dataframe[0].value.to_numpy().tolist()
+    )
+
+
 def test_a_run_there_is_looks_for_planted_wrong_labels_unless_another_is_chosen(
     dashboard: Callable[..., Any], trained_run: Run, tiny: Tiny
 ) -> None:
@@ -699,6 +748,23 @@ def test_removing_one_data_set_leads_to_another(
     assert [info.id for info in cached(cache)] == [tiny.info.id]
     assert app.query_params["data"] == tiny.info.id
     assert not app.warning
+
+
+def test_equal_data_sets_are_listed_once_and_others_of_one_name_told_apart(
+    dashboard: Callable[..., Any], tiny_source: Path, cache: Path, tiny: Tiny, tmp_path: Path
+) -> None:
+    equal = open_dataset(Path(shutil.copytree(tiny_source, tmp_path / "again" / tiny_source.name)), cache).info
+    assert (equal.fingerprint, equal.id == tiny.info.id) == (tiny.info.fingerprint, False)
+    app = dashboard(PAGE)
+    assert "data_choice" not in [box.key for box in app.selectbox]
+    assert app.query_params["data"] == equal.id, "it was opened last"
+    assert dashboard(PAGE, data=tiny.info.id).query_params["data"] == tiny.info.id
+    fewer = Path(shutil.copytree(tiny_source, tmp_path / "fewer" / tiny_source.name))
+    next((fewer / "train" / "circle").iterdir()).unlink()
+    other = open_dataset(fewer, cache).info
+    assert dashboard(PAGE).selectbox(key="data_choice").options == [
+        f"{info.name} ({info.fingerprint[:8]})" for info in (other, equal)
+    ]
 
 
 def test_a_link_to_a_reading_whose_result_was_removed_does_not_read_again(

@@ -13,7 +13,7 @@ import pytest
 from cifar_core import job, logits
 from cifar_core.evaluation import Evaluation
 from cifar_core.invariance import VIEWS, Views
-from cifar_core.selections import Selection, find, folder_of, keep, kept, refer
+from cifar_core.selections import Selection, find, folder_of, forget, keep, kept, refer
 from pages import ui
 from tests.conftest import Tiny
 from tests.test_page_data import PAGE, press, sheets, texts
@@ -148,6 +148,84 @@ def test_images_are_numbered_as_in_the_whole_split_whatever_classes_a_run_knows(
     for ours, place in zip((0, 25, 39), whole, strict=True):
         np.testing.assert_array_equal(test.images[ours], data.test.images[place])
     assert ui.SPLITS["test"] == "test"
+
+
+def test_a_link_by_name_is_pinned_when_it_is_opened(
+    dashboard: Callable[..., Any], selected: Callable[..., str], tiny: Tiny, cache: Path
+) -> None:
+    pinned = selected([3, 70], name="odd-ones")
+    for page in (PAGE, "pages/train.py"):
+        app = dashboard(page, selection="odd-ones")
+        assert app.query_params["selection"] == pinned
+    forget("odd-ones", tiny.info.fingerprint, folder_of(cache))
+    app = dashboard(PAGE, selection=pinned)
+    assert shown_indices(app) == [3, 70]
+
+
+@pytest.mark.parametrize("page", ["overview", "train", "compare", "explain"])
+def test_pages_without_panels_that_follow_it_say_what_is_selected_and_let_go_of_it(
+    dashboard: Callable[..., Any], selected: Callable[..., str], page: str
+) -> None:
+    app = dashboard(f"pages/{page}.py", selection=selected([3, 70]))
+    assert "**2** of 180 training images" in texts(app)
+    assert bool([button for button in app.button if button.key == "selection-invert"]) == (page == "explain")
+    app.button(key="selection-clear").click().run()
+    assert "selection" not in app.query_params
+    assert "selected" not in texts(app)
+
+
+def test_what_another_selection_took_the_place_of_can_be_had_again(
+    dashboard: Callable[..., Any], selected: Callable[..., str], tiny: Tiny, cache: Path
+) -> None:
+    first = selected([3, 70, 150])
+    app = dashboard(PAGE, selection=first, picture="test.7")
+    (menu,) = [menu.proto for menu in app.get("menu_button") if menu.proto.id.endswith("select-picture")]
+    assert ["in place of the 3 training images" in option for option in menu.options] == [True, False]
+    assert "holds images of one split" in menu.help
+    selected(range(30), "test", name="others")
+    app = dashboard(PAGE, selection=first)
+    app.button(key="selection-open").click().run()
+    assert "this one took the place of 3 training images" in texts(app)
+    app.button(key="selection-back").click().run()
+    assert app.query_params["selection"] == first
+    assert shown_indices(app) == [3, 70, 150]
+
+
+def test_the_selection_before_can_be_kept_when_images_of_the_other_split_are_selected(
+    dashboard: Callable[..., Any], selected: Callable[..., str], tiny: Tiny, cache: Path
+) -> None:
+    from pages.ui import selecting
+
+    before = Selection(tiny.info.fingerprint, "train", np.array([3, 70]), "by hand")
+    dashboard(PAGE)
+    selecting._keep_as_it_is(before)
+    assert [(one.name, one.indices.tolist()) for one in kept(tiny.info.fingerprint, folder_of(cache))] == [
+        ("by-hand", [3, 70])
+    ]
+
+
+def test_a_selection_made_in_a_part_of_a_page_draws_the_whole_page_anew(
+    dashboard: Callable[..., Any], selected: Callable[..., str], tiny: Tiny
+) -> None:
+    """As where only a fragment ran: the bar above was drawn before the selection was there."""
+    from streamlit.testing.v1 import AppTest
+
+    def script(info, text):  # type: ignore[no-untyped-def]  # it is read as text, where no name is known
+        import numpy as np
+        import streamlit as st
+
+        from pages.ui import looked, selecting
+
+        selecting.bar(info)
+        if st.session_state.setdefault("fragment", True):
+            st.session_state["fragment"] = False
+            st.query_params["selection"] = text
+        pictures = looked.Pictures(None, np.arange(60), "test image", "test")
+        looked.offer(info, pictures, np.array([5, 6]), "a lasso", "lasso")
+
+    app = AppTest.from_function(script, args=(tiny.info, selected([1, 2, 3], "test")), default_timeout=60).run()
+    assert not app.exception
+    assert "**3** of 60 test images" in texts(app)
 
 
 def test_a_page_offers_images_alone_or_beside_those_selected(

@@ -24,6 +24,7 @@ from cifar_core.selections import (
     find,
     folder_of,
     forget,
+    free_name,
     inverted,
     keep,
     kept,
@@ -149,6 +150,27 @@ def test_selections_are_combined_as_sets_are(way: str) -> None:
 
 def test_the_inverse_is_all_other_images_of_the_split() -> None:
     assert inverted(some(1, 3), 5).indices.tolist() == [0, 2, 4]
+
+
+def test_inverting_twice_gives_back_the_first_with_its_name_and_writes_one_file(tmp_path: Path) -> None:
+    for first in (some(*range(20), about="a lasso"), keep(some(*range(30), about="by hand"), "odd-ones", tmp_path)):
+        refer(first, tmp_path)
+        now, texts = first, []
+        for _ in range(6):
+            now = inverted(now, 60, kept(PRINT, tmp_path))
+            texts.append(refer(now, tmp_path))
+        assert (now.digest, now.name, now.about) == (first.digest, first.name, first.about)
+        assert len(set(texts)) == 2
+    assert len(list((tmp_path / PRINT).glob("*.json"))) == 4
+
+
+def test_a_free_name_is_nobodys(tmp_path: Path) -> None:
+    one = some(1, about="A lasso " + "of very many images" * 3)
+    names = []
+    for index in range(4):
+        names.append(free_name(one, tmp_path))
+        keep(some(index), names[-1], tmp_path)
+    assert len(set(names)) == 4
 
 
 def test_images_of_different_splits_or_data_sets_are_not_combined() -> None:

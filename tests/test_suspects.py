@@ -25,6 +25,7 @@ from cifar_core.suspects import (
     leaked,
     nearest,
     planted,
+    wrong_with_copies,
 )
 from tests.conftest import Tiny, drawn_folder, tiny_config
 
@@ -192,6 +193,17 @@ def test_what_is_planted_is_what_is_said_to_be(tiny: Tiny) -> None:
     truth = np.array([0] * 34 + [1] * 33 + [2] * 33)
     assert np.flatnonzero(put.split.labels[:100] != truth).tolist() == put.wrong.tolist()
     np.testing.assert_array_equal(put.split.labels[put.copies], put.split.labels[put.originals])
+
+
+def test_the_copy_of_a_wrongly_labelled_image_has_a_wrong_label_too(tiny: Tiny) -> None:
+    data = open_cached(tiny.info.id, tiny.cache)
+    put = next(put for put in (planted(data.train, 3, 150, seed) for seed in range(20))
+               if np.isin(put.originals, put.wrong).any())  # fmt: skip
+    truth = np.repeat(np.arange(3), 50)
+    truth = np.concatenate([truth, truth[put.originals]])
+    found = wrong_with_copies(put.wrong, put.originals, put.copies)
+    assert found.tolist() == np.flatnonzero(put.split.labels != truth).tolist()
+    assert len(found) > len(put.wrong)
 
 
 def test_the_share_found_grows_along_the_ranking() -> None:

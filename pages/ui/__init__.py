@@ -155,16 +155,31 @@ def remember(name: str, chosen: str) -> None:
 
 def choose_data() -> DataInfo | None:
     """The data set to look at: from the URL, or the one opened last. With none, a way to one is shown."""
-    infos = {info.id: info for info in cached(place().cache)}
+    infos = {info.id: info for info in _each_once(cached(place().cache))}
     if not infos:
         no_data()
         return None
     key = remembered("data", list(infos), next(iter(infos)))
     if len(infos) > 1:
-        st.selectbox("Data set", list(infos), key=key, format_func=lambda name: infos[name].name, width=480)
+        names = [info.name for info in infos.values()]
+        labels = {
+            info.id: info.name if names.count(info.name) == 1 else f"{info.name} ({info.fingerprint[:8]})"
+            for info in infos.values()
+        }
+        st.selectbox("Data set", list(infos), key=key, format_func=labels.__getitem__, width=480)
     chosen = infos[st.session_state[key]]
     remember("data", chosen.id)
     return chosen
+
+
+def _each_once(infos: Sequence[DataInfo]) -> list[DataInfo]:
+    """Of data sets with the same fingerprint the one that the URL names, or else the first."""
+    asked = st.query_params.get("data")
+    found: dict[str, DataInfo] = {}
+    for info in infos:
+        if info.fingerprint not in found or info.id == asked:
+            found[info.fingerprint] = info
+    return list(found.values())
 
 
 @st.cache_resource(show_spinner=False)

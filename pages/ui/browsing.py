@@ -300,7 +300,9 @@ def _ranges(measured: Attributes | None) -> dict[str, tuple[float, float]]:
     with st.popover("Filter by look", icon=":material/tune:"):
         for name, help in MEASURES.items():
             most = 1.0 if name in ("brightness", "saturation") else 0.5
-            low, high = st.slider(name.capitalize(), 0.0, most, (0.0, most), step=0.01, key=f"range-{name}", help=help)
+            low, high = st.slider(
+                name.capitalize(), 0.0, most, (0.0, most), 0.01, key=f"range-{name}", bind="query-params", help=help
+            )
             if (low, high) != (0.0, most):
                 found[name] = (low, high if high < most else 1.0)
         st.caption("Of each image as stored, measured once.")

@@ -638,7 +638,14 @@ SURE, RIGHT = "Mean probability of the true class", "Share of answers that are r
 INVARIANCE_CURVE: dict[str, Any] = {
     "height": 340,
     "encoding": {
-        "x": {"field": "strength", "type": "quantitative", "title": "Setting of the slider", "scale": {"zero": False}}
+        "x": {
+            "field": "strength",
+            "type": "quantitative",
+            "title": "Setting of the slider",
+            "scale": {"zero": False},
+            # Of three digits each, they would run together on a narrow screen.
+            "axis": {"tickCount": 6, "labelSeparation": 8},
+        }
     },
     "layer": [
         {

@@ -94,7 +94,9 @@ def _take_clicked_bar(info: DataInfo, data: DataSet) -> None:
 def _imbalance(info: DataInfo) -> tuple[str, list[int]]:
     """An imbalance to try: its kind, and how many training images of each class it leaves."""
     about = FIELDS["imbalance"].metadata
-    with st.expander("Make the training set imbalanced", icon=":material/balance:"):
+    # Decided once: an expander whose beginning changed would close while somebody works in it.
+    opened = st.session_state.setdefault("imbalance_opened", "imbalance" in st.query_params)
+    with st.expander("Make the training set imbalanced", icon=":material/balance:", expanded=opened):
         with st.container(horizontal=True, vertical_alignment="bottom"):
             kind = st.segmented_control(
                 "Imbalance",

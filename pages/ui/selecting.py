@@ -13,12 +13,16 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from cifar_core import selections
-from cifar_core.datasets import DataInfo
+from cifar_core.datasets import DataInfo, cached
 from cifar_core.selections import Selection, SelectionError
+from cifar_core.sources import DataError
 from pages import ui
 from pages.ui import loaders, settings
 
 PARAMETER = "selection"
+
+BEFORE = "selection_before"
+"""In the state of a session: the text of the selection whose place the present one took."""
 
 WAYS = {
     "new": ":material/check_box: Select these alone",
@@ -75,9 +79,17 @@ def follows() -> bool:
 def select(selection: Selection) -> None:
     """Put a selection into the URL; to be called by what a click calls, before the page is drawn."""
     try:
-        st.query_params[PARAMETER] = selections.refer(selection, _folder())
+        _replace(selections.refer(selection, _folder()))
     except SelectionError as error:
         st.session_state["selection_trouble"] = str(error)
+
+
+def _replace(text: str) -> None:
+    """Put a selection into the URL; the one it takes the place of can be had again."""
+    before = st.query_params.get(PARAMETER)
+    if before != text:
+        st.session_state[BEFORE] = before
+    st.query_params[PARAMETER] = text
 
 
 def toggle(selection: Selection) -> None:
@@ -90,7 +102,7 @@ def toggle(selection: Selection) -> None:
     if st.query_params.get(PARAMETER) == text:
         clear()
     else:
-        st.query_params[PARAMETER] = text
+        _replace(text)
 
 
 def offer(
@@ -110,18 +122,88 @@ def offer(
     chosen = Selection(info.fingerprint, split, whole, about)
     label = label or f"Select {'this image' if len(chosen) == 1 else f'these {len(chosen):,} images'}"
     before = current(info)
-    if before is None or before.split != split:
+    if before is None or not len(before):
         st.button(label, key=key, icon=":material/check_box:", on_click=select, args=(chosen,))
         return
+    ways, help = WAYS, None
+    if before.split != split:
+        those = f"the {len(before):,} {ui.SPLITS[before.split]} images"
+        ways = {"new": f":material/check_box: Select these in place of {those}"}
+        if not before.name:
+            ways["keep"] = f":material/bookmark_add: Keep {those} under a name, then select these"
+        help = f"A selection holds images of one split, so that these cannot be added to {those}."
 
     def apply() -> None:
         way = st.session_state[key]
-        if way in WAYS:
-            select(chosen if way == "new" else selections.combined(before, chosen, way))
+        if way in ("new", "keep"):
+            if way == "keep":
+                _keep_as_it_is(before)
+            select(chosen)
+        elif way in ways:
+            select(selections.combined(before, chosen, way))
 
     st.menu_button(
-        label, list(WAYS), key=key, icon=":material/check_box:", on_click=apply, format_func=WAYS.__getitem__
+        label, list(ways), key=key, icon=":material/check_box:", on_click=apply, format_func=ways.__getitem__, help=help
     )
+
+
+def _keep_as_it_is(selection: Selection) -> None:
+    try:
+        selections.keep(selection, selections.free_name(selection, _folder()), _folder())
+    except SelectionError as error:
+        st.session_state["selection_trouble"] = str(error)
+
+
+def note(whole: bool = False) -> None:
+    """What is selected, on a page whose own images may be of another data set, or that shows none.
+
+    Args:
+        whole: Whether all that can be done with it is offered, as on a page that can fill it.
+    """
+    text = st.session_state["selection_seen"] = st.query_params.get(PARAMETER)
+    infos = cached(ui.place().cache)
+    if not text or not infos:
+        return
+    named = st.query_params.get("data")
+    infos = sorted(infos, key=lambda info: info.id != named)
+    info = next((info for info in infos if _is_there(info)), infos[0])
+    try:
+        if whole:
+            bar(info)
+            return
+        selected = current(info)
+        if selected is None:
+            _say_why_not(text, info)
+            return
+        _pin(text, selected)
+        with st.container(border=True, horizontal=True, vertical_alignment="center", key="selection-bar"):
+            _say(selected, info)
+            ui.link("Data", "Look at them", data=info.id)
+            st.button("Clear", key="selection-clear", type="tertiary", icon=":material/close:", on_click=clear)
+    except DataError as error:
+        st.error(ui.plain(str(error)))
+
+
+def _is_there(info: DataInfo) -> bool:
+    try:
+        return current(info) is not None
+    except DataError:
+        return False
+
+
+def _say(selected: Selection, info: DataInfo) -> None:
+    name = selected.name or selected.about or "chosen images"
+    st.markdown(
+        f":material/check_box: **{len(selected):,}** of {_images(info)[selected.split]:,} {ui.SPLITS[selected.split]} "
+        f"images of {ui.plain(info.name)} selected: {ui.plain(name)}",
+        width="stretch",
+    )
+
+
+def _pin(text: str | None, selected: Selection) -> None:
+    """Make a link by name one to what is kept under it now, which stays true when the name is forgotten or moves on."""
+    if text == selected.name:
+        st.query_params[PARAMETER] = selections.refer(selected, _folder())
 
 
 def bar(info: DataInfo, restricts: bool = False) -> Selection | None:
@@ -133,6 +215,8 @@ def bar(info: DataInfo, restricts: bool = False) -> Selection | None:
     if trouble := st.session_state.pop("selection_trouble", ""):
         st.error(ui.plain(trouble))
     selected, kept = current(info), selections.kept(info.fingerprint, _folder())
+    if selected is not None:
+        _pin(st.query_params.get(PARAMETER), selected)
     text = st.query_params.get(PARAMETER)
     if restricts and selected and text != st.session_state.get("selection_seen"):
         # A page that shows one split at a time shows that of a new selection.
@@ -148,12 +232,7 @@ def bar(info: DataInfo, restricts: bool = False) -> Selection | None:
     whole = _images(info)[selected.split]
     with st.container(border=True, key="selection-bar"):
         with st.container(horizontal=True, vertical_alignment="center"):
-            name = selected.name or selected.about or "chosen images"
-            st.markdown(
-                f":material/check_box: **{len(selected):,}** of {whole:,} {ui.SPLITS[selected.split]} images of "
-                f"{ui.plain(info.name)} selected: {ui.plain(name)}",
-                width="stretch",
-            )
+            _say(selected, info)
             if restricts:
                 st.toggle(
                     "Show only these",
@@ -165,7 +244,7 @@ def bar(info: DataInfo, restricts: bool = False) -> Selection | None:
         with st.container(horizontal=True, vertical_alignment="center"):
             _keep(selected)
             _combine(selected, kept)
-            others = selections.inverted(selected, whole)
+            others = selections.inverted(selected, whole, kept)
             st.button(
                 "Invert",
                 key="selection-invert",
@@ -179,8 +258,33 @@ def bar(info: DataInfo, restricts: bool = False) -> Selection | None:
             _open_kept(kept)
             if selected.split == "train" and len(selected):
                 _train(selected, info)
+            _back(selected, info)
             st.button("Clear", key="selection-clear", type="tertiary", icon=":material/close:", on_click=clear)
     return selected
+
+
+def _back(selected: Selection, info: DataInfo) -> None:
+    """The way back to the selection whose place the present one took."""
+    text = st.session_state.get(BEFORE)
+    if not text or text == st.query_params.get(PARAMETER):
+        return
+    try:
+        before = loaders.selection(text, info.fingerprint, _folder())
+    except SelectionError:
+        return
+    those = f"{len(before):,} {ui.SPLITS[before.split]} images"
+    why = f"Instead of these {len(selected):,} images, select the {those} that were selected before."
+    if before.split != selected.split:
+        st.caption(f"A selection holds images of one split: this one took the place of {those}.", width="content")
+    st.button(
+        f"Back to {those}",
+        key="selection-back",
+        type="tertiary",
+        icon=":material/undo:",
+        help=why,
+        on_click=_replace,
+        args=(text,),
+    )
 
 
 def catch_up() -> None:

@@ -14,7 +14,7 @@ from cifar_core.datasets import DataInfo, DataSet
 from cifar_core.evaluation import EvaluationError
 from cifar_core.invariance import Views
 from cifar_core.runs import RunError
-from cifar_core.suspects import ALIKE, WRONG_SHARE, Confidence, Pairs, found_share, leaked
+from cifar_core.suspects import ALIKE, WRONG_SHARE, Confidence, Pairs, found_share, leaked, wrong_with_copies
 from pages import ui
 from pages.ui import browsing, charts, loaders, selecting
 
@@ -239,7 +239,7 @@ def outliers(info: DataInfo, data: DataSet, split: str) -> None:
     notes = [f"{charts.brief(info.classes[known.labels[i]], 10)} {scores[i]:.3f}" for i in order[:SHOWN]]
     count = st.select_slider(
         "How many", [n for n in (10, 20, 50, 100, 200, 500, 1000, 2000) if n <= len(order)] or [len(order)],
-        key="outlier-count", width=320,
+        key="outlier-count", bind="query-params", width=320,
     )  # fmt: skip
     _look(info, data, known, asked=split)
     _list(info, data, split, order[:count], notes[:count], "outliers", f"the {count} farthest outliers of {known.said}")
@@ -295,11 +295,13 @@ def demonstration(info: DataInfo) -> None:
     wanted = set(zip(kept["originals"].tolist(), kept["copies"].tolist(), strict=True))
     hits = np.array([pair in wanted for pair in zip(kept["first"].tolist(), kept["second"].tolist(), strict=True)])
     copies = np.cumsum(hits) / len(wanted)
-    wrong = found_share(kept["suspects"], kept["wrong"])
+    # A copy has the label of its original, be it wrong.
+    mislabelled = wrong_with_copies(kept["wrong"], kept["originals"], kept["copies"])
+    wrong = found_share(kept["suspects"], mislabelled)
     rows = []
     for what, of, share, planted in (
         ("altered copies", "pairs", copies, len(wanted)),
-        ("wrong labels", "images", wrong, len(kept["wrong"])),
+        ("wrong labels", "images", wrong, len(mislabelled)),
     ):
         for length, which in (
             (planted, "as many as were planted"),
@@ -329,10 +331,11 @@ def demonstration(info: DataInfo) -> None:
             f"{who}agrees with the labels on {float(kept['agreement']):.1%} of what it was not trained on: the better, "
             "the fewer of its own mistakes stand between the wrong labels. Confident learning expects "
             f"{float(kept['expected']):,.0f} wrong labels, too many where the network is often wrong. Near-duplicates "
-            "that were there before count as misses here."
+            f"that were there before count as misses here. {len(mislabelled) - len(kept['wrong'])} of the "
+            f"{len(mislabelled)} wrong labels are of copies of images that got one."
         )
     )
-    longest = 5 * max(len(wanted), len(kept["wrong"]))
+    longest = 5 * max(len(wanted), len(mislabelled))
     frame = pd.concat(
         [
             pd.DataFrame({"place": np.arange(1, len(share) + 1)[:longest], "share": share[:longest], "list": name})
