@@ -126,7 +126,7 @@ def checked(url: str, rules: Rules = PUBLIC, redirected: bool = False) -> SplitR
     if "@" in parts.netloc:
         raise PhotoError(f"{this} has a name or a password before an @, which is not sent; leave them out.")
     allowed = rules.ports.get(parts.scheme)
-    if allowed and (port or allowed[0]) not in allowed:
+    if allowed and (allowed[0] if port is None else port) not in allowed:
         raise PhotoError(f"{this} names port {port}; only the usual ports of http and https are asked (80 and 443).")
     if "%" in host:
         raise PhotoError(f"{this} names an interface of this machine (%), which is not asked.")

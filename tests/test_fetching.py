@@ -131,6 +131,7 @@ def test_what_is_at_an_address_is_fetched_also_by_way_of_a_redirect(server: int)
         ("http://me:secret@example.org/", "a name or a password before an @"),
         ("http://example.org@127.0.0.1/", "a name or a password before an @"),
         ("http://example.org:22/", "names port 22"),
+        ("http://example.org:0/", "names port 0"),
         ("https://example.org:80/", "names port 80"),
         ("http://example.org:99999/", "cannot be read"),
         ("http://[::1/", "cannot be read"),

@@ -346,7 +346,7 @@ def look(
                 selecting.offer(info, split, [index], f"{ui.SPLITS[split]} image {index}", "select-picture")
                 st.button("Close", key="close-picture", icon=":material/close:", type="tertiary", on_click=_close)
         pixels = getattr(data, split).images[index]
-        picture, table, predicted = st.columns([3, 4, 4])
+        picture, table, predicted = st.columns([4, 4, 3], gap="medium")
         with picture:
             ui.gallery(pixels[None], [""], [f"{name}, {ui.SPLITS[split]} index {index}, enlarged"], size=256)
         if measured:

@@ -399,6 +399,13 @@ def trust(case: Case) -> None:
         )
         return
     _show_curves(case, found, wanted)
+    if against is not None:
+        st.caption(
+            ui.plain(
+                f"The map says why {question}; the curves follow the probability of {case.classes[wanted]} alone (the "
+                "softmax as it is, not calibrated), as deletion and insertion are defined."
+            )
+        )
     _show_sanity(case, method, layer, wanted, against)
     st.caption(ui.plain(f"{METHODS[method].title} for {question}{f' at {layer}' if layer else ''}. {_origin(case)}"))
 
