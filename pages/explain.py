@@ -121,7 +121,7 @@ def show_answer(weights: Weights, case: explaining.Case) -> Callable[[], object]
     """
     classes = case.classes
     temperature = loaders.temperature(weights.run, loaders.network(case.path, case.version).metadata["epoch"])
-    answer = loaders.probabilities(case.path, case.version, case.pixels, temperature.value)
+    answer = case.answer
     st.subheader("What it answers", anchor=False)
     best = int(answer.argmax())
     verdict = ""

@@ -52,18 +52,11 @@ class Site(BaseHTTPRequestHandler):
                         self.wfile.write(bytes(10_000))
                 except OSError:
                     pass
-            case "slow":
-                # A byte now and then, so that no single read takes long.
-                try:
-                    for _ in range(100):
-                        self.wfile.write(b"H")
-                        time.sleep(0.1)
-                except OSError:
-                    pass
-            case "dripping":
-                # The same after the headers, without a length.
-                self.send_response(200)
-                self.end_headers()
+            case "slow" | "dripping" as how:
+                # A byte now and then, so that no single read takes long; or that after the headers, without a length.
+                if how == "dripping":
+                    self.send_response(200)
+                    self.end_headers()
                 try:
                     for _ in range(100):
                         self.wfile.write(b"H")

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -403,15 +404,26 @@ def test_runs_made_while_the_clock_goes_back_are_all_there_under_names_of_their_
 # Read-only folders ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="Nothing is read-only for this user.")
+NOBODY = 65534
+
+
 def test_a_folder_that_may_only_be_read_is_said(tiny: Tiny, halfway: Run) -> None:
-    halfway.path.chmod(0o500)
-    try:
-        with pytest.raises(RunError, match=r"No worker can be started in .*: Permission denied"):
-            job.launch(halfway, tiny.cache)
-    finally:
-        halfway.path.chmod(0o700)
-    assert halfway.state == "interrupted"
+    # Nothing is read-only for root, who is somebody else meanwhile, in a folder that others may enter.
+    is_root = os.geteuid() == 0
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        run = Run(Path(shutil.copytree(halfway.path, Path(place) / halfway.id)))
+        run.path.chmod(0o555)
+        if is_root:
+            os.seteuid(NOBODY)
+        try:
+            with pytest.raises(RunError, match=r"No worker can be started in .*: Permission denied"):
+                job.launch(run, tiny.cache)
+            assert run.state == "interrupted"
+        finally:
+            if is_root:
+                os.seteuid(0)
+            run.path.chmod(0o700)
 
 
 # Locks, folders and processes ----------------------------------------------------------------------------------------
