@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import time
 from contextlib import AbstractContextManager
@@ -13,6 +14,9 @@ from torch import nn
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 NAMES = {"cuda": "CUDA", "mps": "MPS", "cpu": "CPU"}
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+"""glibc's names for how much freed memory is kept, and for how many pieces may come from the system one by one."""
 
 WORTHWHILE_SPEEDUP = 1.1
 """bfloat16 keeps 8 significant bits; a smaller gain than this is not worth them."""
@@ -72,15 +76,35 @@ def choose(device: str = "auto", precision: str = "auto") -> Compute:
 
 
 def prepare_device(compute: Compute) -> None:
-    """Let CUDA use TF32 for what stays float32, and pick its fastest convolution by trying.
+    """Let CUDA use TF32 for what stays float32 and try for its fastest convolution; let a CPU keep freed memory.
 
     These are settings of the whole process. Trying may settle on another algorithm in another process, so that a
-    result on CUDA repeats to rounding rather than bit for bit. Nothing is changed for other devices.
+    result on CUDA repeats to rounding rather than bit for bit. Nothing is changed for MPS.
     """
+    if compute.device.type == "cpu":
+        keep_memory()
     if compute.device.type == "cuda":
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.allow_tf32 = True
         torch.backends.cudnn.benchmark = True
+
+
+def keep_memory() -> None:
+    """Let glibc keep what is freed for the next step, instead of fetching each large tensor from the system anew.
+
+    A step frees and asks again for the same tensors, and every page of fresh memory is first filled with zeros by the
+    system: a tenth to a quarter of a step's time. Without effect where the C library is another one.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+@functools.cache
+def has_matrix_units() -> bool:
+    """Whether the processor multiplies tiles of bfloat16 matrices in one instruction (Intel's AMX)."""
+    return torch.cpu._is_amx_tile_supported()
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -174,3 +178,30 @@ def test_tf32_and_the_choice_by_trying_are_for_cuda(device: str, changed: bool) 
     assert torch.get_float32_matmul_precision() == ("high" if changed else "highest")
     assert torch.backends.cudnn.allow_tf32 is changed
     assert torch.backends.cudnn.benchmark is changed
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library keeps memory in its own way")
+def test_the_memory_of_a_step_is_kept_for_the_next() -> None:
+    """Pages that a process touches for the first time are counted by the system; in a process of its own, as the
+    setting is of the whole process."""
+    code = """
+import resource, sys, torch
+from cifar_core.compute import Compute, prepare_device
+if sys.argv[1] == "kept":
+    prepare_device(Compute(torch.device("cpu"), torch.float32, ""))
+for _ in range(20):
+    torch.ones(16, 2**20)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    torch.ones(16, 2**20)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) * resource.getpagesize() / 2**20)
+"""
+
+    def fetched(how: str) -> float:
+        words = [sys.executable, "-c", code, how]
+        return float(
+            subprocess.run(words, check=True, capture_output=True, text=True, cwd=Path(__file__).parent.parent).stdout
+        )
+
+    assert fetched("left") > 1000, "MiB of 20 times 64"
+    assert fetched("kept") < 10

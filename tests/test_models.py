@@ -24,7 +24,8 @@ from cifar_core.models import (
     layer_table,
     output_size,
 )
-from cifar_core.models.airbench import SMOOTHING, Whitening
+from cifar_core.models import airbench as airbench_layout
+from cifar_core.models.airbench import SMOOTHING, SmallMapConvolution, Whitening
 from cifar_core.models.transformer import Block, Positions
 
 NAMES = list(MODELS)
@@ -665,3 +666,41 @@ def test_a_whitening_layer_learns_nothing_and_needs_no_gradient() -> None:
     assert not list(model.body.whiten.parameters())
     assert "body.whiten.weight" in model.state_dict()
     assert not model.body.whiten(torch.randn(2, 3, 32, 32)).requires_grad
+
+
+@pytest.mark.parametrize("size", [2, 5, 6])
+def test_gradients_over_patches_are_those_of_a_convolution(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside sums in float64 of the same bfloat16 numbers, so that only the rounding of the results is left."""
+    monkeypatch.setattr(airbench_layout, "has_matrix_units", lambda: True)
+    torch.manual_seed(0)
+    layer = SmallMapConvolution(12, 16)
+    features, pull = torch.randn(20, 12, size, size), torch.randn(20, 16, size, size)
+    asked = features.clone().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        output = layer(asked)
+    assert type(output.grad_fn).__name__ == "_PatchesBackward"
+    output.float().backward(pull)
+
+    def rounded(values: torch.Tensor) -> torch.Tensor:
+        return values.detach().bfloat16().double()
+
+    weight, inputs = rounded(layer.weight), rounded(features)
+    reference = nn.functional.conv2d(inputs, weight, padding=1)
+    torch.testing.assert_close(output.double(), reference, rtol=2**-8, atol=1e-6)
+    to_features = nn.grad.conv2d_input(inputs.shape, weight, rounded(pull), padding=1)
+    to_weight = nn.grad.conv2d_weight(inputs, weight.shape, rounded(pull), padding=1)
+    torch.testing.assert_close(asked.grad.double(), to_features, rtol=2**-7, atol=1e-3)
+    torch.testing.assert_close(layer.weight.grad.double(), to_weight, rtol=2**-7, atol=1e-3)
+
+
+def test_patches_are_left_where_they_gain_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = SmallMapConvolution(4, 4)
+
+    def way(size: int, precision: torch.dtype, tiles: bool) -> str:
+        monkeypatch.setattr(airbench_layout, "has_matrix_units", lambda: tiles)
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
+            return type(layer(torch.randn(2, 4, size, size)).grad_fn).__name__
+
+    assert way(6, torch.bfloat16, True) == "_PatchesBackward"
+    for large, precision, tiles in ((7, torch.bfloat16, True), (6, torch.float32, True), (6, torch.bfloat16, False)):
+        assert way(large, precision, tiles) == "ConvolutionBackward0"
