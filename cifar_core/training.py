@@ -34,7 +34,17 @@ from cifar_core.networks import PREFIX, PROJECTION, model_tensors
 from cifar_core.optimisers import optimiser, pulled_to_zero
 from cifar_core.schedules import learning_rate
 from cifar_core.subsets import chosen_classes, renumbered, training_indices
-from cifar_core.transforms import Augmentation, Mixed, augment, generator_for, mix, normalisation, normalise, shrunk
+from cifar_core.transforms import (
+    Augmentation,
+    Mixed,
+    augment,
+    generator_for,
+    mix,
+    normalisation,
+    normalise,
+    shrunk,
+    turns_of,
+)
 
 PROGRESS_SECONDS = 0.5
 VALIDATION_BATCH = 500
@@ -45,6 +55,9 @@ PROBE_IMAGES = 5000
 
 VALIDATION_DRAWS = -(10**6)
 """Steps of `generator_for` from here downwards are for held-out images; those of the order of epochs end far above."""
+
+TURNS = -(10**9)
+"""The step of `generator_for` by which images are mirrored alternately."""
 
 TRAINED = "trained."
 """What the names of the weights in training start with, where a running average of them is what counts."""
@@ -264,6 +277,7 @@ class Training:
         count = len(images.train_labels)
         order = torch.randperm(count, generator=generator_for(seed, -1 - epoch))
         batches = order.to(self.compute.device).split(min(self.config.batch_size, count))
+        alternation = turns_of(count, epoch, generator_for(seed, TURNS))
         self.model.train()
         since, before = time.perf_counter(), self._totals()
         for chosen in batches[first : self.steps_per_epoch]:
@@ -281,13 +295,15 @@ class Training:
                 rows = torch.arange(2 * total).view(2, -1)[:, rows].flatten()
             labels = images.train_labels[chosen]
             how = Augmentation.from_config(config)
+            alternates = how.flip_mode == "alternating" and not self.without_labels
+            turns = alternation[chosen.cpu()] if alternates else None
             mixup, cutmix = (0.0, 0.0) if self.without_labels else (config.amount("mixup"), config.amount("cutmix"))
             if mixup or cutmix:
                 # Images are mixed with any others of the batch, so that all are needed.
-                batch = augment(images.train_images.index_select(0, chosen), how, draws)
+                batch = augment(images.train_images.index_select(0, chosen), how, draws, turns=turns)
                 mixed = mix(batch, labels, mixup, cutmix, draws).part(rows)
             else:
-                batch = augment(images.train_images.index_select(0, chosen), how, draws, rows)
+                batch = augment(images.train_images.index_select(0, chosen), how, draws, rows, turns)
                 mixed = mix(batch, labels[rows], 0.0, 0.0, draws)
             fed = mixed.images
             if config.early_size and self.step < config.early_share * config.epochs * self.steps_per_epoch:

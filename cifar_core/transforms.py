@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cifar_core import policies
-from cifar_core.config import PADDINGS, POLICIES, TrainConfig
+from cifar_core.config import FLIPS, PADDINGS, POLICIES, TrainConfig
 from cifar_core.policies import LUMA
 
 Channels = tuple[float, float, float]
@@ -45,6 +45,7 @@ class Augmentation:
 
     Args:
         flip: Probability in [0, 1] of mirroring left to right.
+        flip_mode: "random", or "alternating" where it depends on the epoch; then `draw` is to be given the turns.
         crop_padding: Pixels added on every side before a random crop back to the size.
         crop_padding_mode: "constant" for black ones, "reflect" for the image mirrored at its border.
         policy: "none", "randaugment", "trivialaugment" or "autoaugment"; see `cifar_core.policies`.
@@ -69,6 +70,7 @@ class Augmentation:
     """
 
     flip: float = 0.0
+    flip_mode: str = "random"
     crop_padding: int = 0
     crop_padding_mode: str = "constant"
     crop_padding_probability: float = 1.0
@@ -99,9 +101,9 @@ class Augmentation:
     def __post_init__(self) -> None:
         if self.policy not in POLICIES:
             raise ValueError(f"policy must be one of {', '.join(POLICIES)}, but is {self.policy!r}.")
-        if self.crop_padding_mode not in PADDINGS:
-            known = ", ".join(PADDINGS)
-            raise ValueError(f"crop_padding_mode must be one of {known}, but is {self.crop_padding_mode!r}.")
+        for name, choices in (("flip_mode", FLIPS), ("crop_padding_mode", PADDINGS)):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, but is {getattr(self, name)!r}.")
         for name, value in dataclasses.asdict(self).items():
             if name in ("flip", "grey", "erasing") or name.endswith("_probability"):
                 if not 0 <= value <= 1:
@@ -112,7 +114,7 @@ class Augmentation:
                 raise ValueError(f"{name} must be above 0 and at most 1, but is {value}.")
             elif name == "scaling" and not 0 <= value < 1:
                 raise ValueError(f"{name} must be at least 0 and below 1, but is {value}.")
-            elif name not in ("policy", "crop_padding_mode") and not (math.isfinite(value) and value >= 0):
+            elif name not in ("policy", "flip_mode", "crop_padding_mode") and not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} must be a finite number of at least 0, but is {value}.")
 
     @classmethod
@@ -167,7 +169,9 @@ class Draw:
         return dataclasses.replace(self, **parts)
 
 
-def draw(how: Augmentation, images: int, height: int, width: int, generator: torch.Generator) -> Draw:
+def draw(
+    how: Augmentation, images: int, height: int, width: int, generator: torch.Generator, turns: Tensor | None = None
+) -> Draw:
     """Decide how each image is changed.
 
     The same numbers are drawn whatever is enabled, image after image: a setting that changes leaves the other
@@ -176,6 +180,8 @@ def draw(how: Augmentation, images: int, height: int, width: int, generator: tor
     Args:
         images: How many images there are.
         generator: On the CPU, so that a seed means the same on every device.
+        turns: (B,) float64 in [0, 1), what decides of each image whether it is mirrored, in place of a drawn number;
+            see `turns_of`.
     """
     chance = torch.rand(images, 15, generator=generator, dtype=torch.float64)
 
@@ -235,7 +241,7 @@ def draw(how: Augmentation, images: int, height: int, width: int, generator: tor
         erased = torch.where(further()[:, 13:14] < how.erasing, erased, 0)
     return Draw(
         how,
-        flip=chance[:, 0] < how.flip,
+        flip=(chance[:, 0] if turns is None else turns) < how.flip,
         offset=offset,
         operations=operations,
         magnitudes=magnitudes,
@@ -319,6 +325,7 @@ def augment(
     how: Augmentation,
     generator: torch.Generator,
     rows: slice | Tensor = slice(None),
+    turns: Tensor | None = None,
 ) -> Tensor:
     """Change each image at random.
 
@@ -326,11 +333,12 @@ def augment(
         images: (B, 3, H, W) uint8 on any device.
         generator: On the CPU, usually from `generator_for`.
         rows: Only these are computed and returned, changed as they are among all of them.
+        turns: As for `draw`.
 
     Returns:
         (B, 3, H, W) float32 in [0, 1], not yet normalised; exactly images / 255 where nothing is enabled.
     """
-    drawn = draw(how, len(images), images.shape[2], images.shape[3], generator)
+    drawn = draw(how, len(images), images.shape[2], images.shape[3], generator, turns)
     return apply(images[rows], drawn.part(rows))
 
 
@@ -590,6 +598,23 @@ def normalisation(kind: str, mean: Sequence[float], std: Sequence[float]) -> tup
     if kind == "unit":
         return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     raise ValueError(f"normalisation must be one of statistics, half, unit, but is {kind!r}.")
+
+
+def turns_of(images: int, epoch: int, generator: torch.Generator) -> Tensor:
+    """When each image is mirrored, where that alternates from epoch to epoch (Jordan, 2024, section 3.6).
+
+    Each image has a number by chance, which goes on by a half with every epoch, from 1 to 0 again; the image is
+    mirrored while it is below the probability. With a probability of 0.5 it is so in every other epoch.
+
+    Args:
+        images: How many images there are.
+        epoch: Counted from 0.
+        generator: The same in each epoch.
+
+    Returns:
+        (N,) float64 in [0, 1).
+    """
+    return (torch.rand(images, generator=generator, dtype=torch.float64) + epoch / 2) % 1
 
 
 def generator_for(seed: int, step: int) -> torch.Generator:

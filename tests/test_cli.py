@@ -287,6 +287,7 @@ def test_train_takes_every_setting(
         "colour_jitter": 0.3,
         "grey": 0.2,
         "augmentation_strength": 1.5,
+        "flip_mode": "alternating",
         "crop_padding_mode": "reflect",
         "crop_padding_probability": 0.9,
         "policy": "randaugment",

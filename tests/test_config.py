@@ -98,6 +98,7 @@ def test_the_choices_that_there_are() -> None:
         "objective",
         "optimizer",
         "schedule",
+        "flip_mode",
         "crop_padding_mode",
         "policy",
         "device",

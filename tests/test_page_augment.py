@@ -90,6 +90,17 @@ def test_more_samples_leave_the_first_ones_as_they_are(tiny: Tiny) -> None:
     np.testing.assert_array_equal(made(tiny, (3, 100), 9).samples[:, :4], made(tiny, (3, 100), 4).samples)
 
 
+def test_draws_alternate_where_the_epochs_of_a_training_do(tiny: Tiny) -> None:
+    found = batches.augmented(
+        *(tiny.info.id, tiny.info.fingerprint, tiny.cache, "train", tuple(range(8)), 4),
+        (("flip", 0.5), ("flip_mode", "alternating")),
+        *(0, "statistics"),
+    )
+    said = [["mirrored" in words for words in row] for row in found.captions]
+    assert all(row[0] == row[2] != row[1] == row[3] for row in said)
+    assert len({row[0] for row in said}) == 2, "not all images at once"
+
+
 def test_seeds_decide_the_samples(tiny: Tiny) -> None:
     assert (made(tiny, (3,), 4, seed=1).samples != made(tiny, (3,), 4, seed=2).samples).any()
     assert made(tiny, (3,), 4, seed=1).captions != made(tiny, (3,), 4, seed=2).captions

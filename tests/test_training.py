@@ -643,6 +643,34 @@ def test_the_early_part_sees_smaller_images_and_validation_never_does(data: Data
     assert set(validated) == {(32, 32)}
 
 
+def test_alternating_mirroring_shows_both_sides_of_each_image_in_any_two_epochs(data: DataSet) -> None:
+    plain = {"crop_padding": 0, "rotation": 0.0, "cutout": 0, "colour_jitter": 0.0, "mixup": 0.0, "cutmix": 0.0}
+    config = settings(**plain, flip=0.5, flip_mode="alternating", epochs=3)
+    ours = begin(config, data)
+    images = ours.images
+    upright = normalise(images.train_images.float() / 255, images.mean, images.std)
+    mirrored: list[dict[int, bool]] = [{}, {}, {}]
+
+    def note(model: nn.Module, inputs: tuple[Tensor]) -> None:
+        if not model.training:
+            return
+        for fed in inputs[0]:
+            errors = torch.stack([(side - fed).abs().flatten(1).amax(1) for side in (upright, upright.flip(3))])
+            side, place = divmod(int(errors.argmin()), len(upright))
+            assert errors.min() < 1e-5
+            mirrored[ours.step // ours.steps_per_epoch][place] = bool(side)
+
+    ours.model.register_forward_pre_hook(note)
+    for _ in ours.events():
+        pass
+    first, second, third = mirrored
+    everything = set(range(len(upright)))
+    assert set(first) == set(second) == set(third) == everything
+    assert all(first[place] != second[place] for place in everything)
+    assert first == third
+    assert 0.3 < sum(first.values()) / len(first) < 0.7
+
+
 @pytest.mark.usefixtures("every_step")
 def test_time_between_two_events_is_not_counted(data: DataSet) -> None:
     """That is how a caller pauses."""

@@ -23,6 +23,7 @@ from cifar_core.transforms import (
     normalisation,
     normalise,
     shrunk,
+    turns_of,
 )
 
 EVERYTHING = Augmentation(
@@ -117,6 +118,28 @@ def test_flip_crop_and_cutout_equal_torchvision_exactly(how, size):
     drawn = draw(how, 32, *size, generator_for(3, 4))
     expected = torch.stack([referred(image, how, drawn, place) for place, image in enumerate(images)])
     assert torch.equal(apply(images, drawn), expected)
+
+
+@pytest.mark.parametrize("often", [0.2, 0.5])
+def test_mirroring_alternates_from_epoch_to_epoch(often):
+    """With an even chance each image is mirrored in every other epoch; a rarer one stays as rare, and seldom twice."""
+    epochs = torch.stack([turns_of(20_000, epoch, generator_for(3, -5)) < often for epoch in range(4)])
+    assert torch.equal(epochs[0], epochs[2])
+    assert torch.equal(epochs[1], epochs[3])
+    assert not (epochs[0] & epochs[1]).any()
+    assert epochs[0].float().mean() == pytest.approx(often, abs=0.02)
+    if often == 0.5:
+        assert (epochs[0] ^ epochs[1]).all()
+
+
+def test_turns_decide_what_is_mirrored_and_nothing_else():
+    how = Augmentation(flip=0.5, crop_padding=4, cutout=8, policy="trivialaugment")
+    turns = torch.tensor([0.0, 0.49, 0.5, 0.99], dtype=torch.float64)
+    free, told = (draw(how, 4, 32, 32, generator_for(0, 0), given) for given in (None, turns))
+    assert told.flip.tolist() == [True, True, False, False]
+    for field in dataclasses.fields(free):
+        if field.name not in ("how", "flip"):
+            assert torch.equal(getattr(free, field.name), getattr(told, field.name)), field.name
 
 
 def test_images_too_small_for_mirrored_padding_are_refused_in_words():

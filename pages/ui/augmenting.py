@@ -26,7 +26,16 @@ TRANSFORMS = tuple(name for name in PIPELINE if name not in MIXING)
 """Those of `cifar_core.transforms.Augmentation`, which have the same names."""
 
 PARTS = {
-    "Geometry": ("flip", "crop_padding", "crop_padding_mode", "rotation", "translation", "scaling", "crop_scale"),
+    "Geometry": (
+        "flip",
+        "flip_mode",
+        "crop_padding",
+        "crop_padding_mode",
+        "rotation",
+        "translation",
+        "scaling",
+        "crop_scale",
+    ),
     "Policy": ("policy", "policy_operations", "policy_magnitude"),
     "Colour and blur": ("colour_jitter", "grey", "blur"),
     "Erasing": ("cutout", "erasing", "erasing_from", "erasing_to", "erasing_ratio"),
@@ -238,8 +247,9 @@ def in_words(how: dict[str, Any]) -> str:
         value = settings.spoken(how[name]) if name == "policy" else f"{label(name)} {how[name]:g}"
         if name == "policy" and how[name] == "randaugment":
             value += f" {how['policy_operations']} × {how['policy_magnitude']}"
-        if name == "crop_padding" and how["crop_padding_mode"] == "reflect":
-            value += " (reflect)"
+        mode = f"{name}_mode"
+        if mode in how and how[mode] != FIELDS[mode].default:
+            value += f" ({how[mode]})"
         if name == "erasing":
             value += f" of {how['erasing_from']:.0%} to {how['erasing_to']:.0%}"
         often = how.get(f"{name}_probability", 1)

@@ -150,13 +150,25 @@ def augmented(
     """
     import torch
 
-    from cifar_core.transforms import Augmentation, apply, draw, generator_for, normalisation, normalise
+    from cifar_core.transforms import (
+        Augmentation,
+        apply,
+        draw,
+        generator_for,
+        normalisation,
+        normalise,
+        turns_of,
+    )
 
     data = loaders.data_set(data_id, fingerprint, cache)
     originals = getattr(data, split).images[list(indices)]
     settings: dict[str, Any] = dict(how)
     count, height, width = len(originals), originals.shape[2], originals.shape[3]
-    drawn = draw(Augmentation(**settings), samples * count, height, width, generator_for(seed, 0))
+    changes, turns = Augmentation(**settings), None
+    if changes.flip_mode == "alternating":
+        # One draw after the other is as one epoch after the other.
+        turns = torch.cat([turns_of(count, epoch, generator_for(seed, -1)) for epoch in range(samples)])
+    drawn = draw(changes, samples * count, height, width, generator_for(seed, 0), turns)
     batch = apply(torch.from_numpy(originals).repeat(samples, 1, 1, 1), drawn)
     by_image = torch.arange(samples * count).view(samples, count).T.reshape(-1)
     changed = batch[by_image]
