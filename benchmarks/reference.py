@@ -38,7 +38,19 @@ from cifar_core.subsets import training_indices
 
 ROOT = Path(__file__).resolve().parent.parent
 
-SETTINGS: dict[str, Any] = {**RECIPES["best"].settings, "validation_fraction": 0.02, "keep_every": 1}
+SETTINGS: dict[str, Any] = {
+    **RECIPES["best"].settings,
+    "model": "airbench",
+    "width": 1.25,
+    "epochs": 24,
+    "learning_rate": 0.12,
+    "label_smoothing": 0.15,
+    "flip_mode": "random",
+    "crop_padding_mode": "constant",
+    "early_share": 0.3,
+    "validation_fraction": 0.02,
+    "keep_every": 1,
+}
 """What the reference is trained with."""
 
 DATA_NAME = "CIFAR-10, JPEG copy"
