@@ -203,6 +203,7 @@ def show(run: Run, info: DataInfo | None) -> None:
     split = looked.choose_split()
     if info and reference.exact(info):
         selecting.bar(info, restricts=True)
+        selecting.say_elsewhere(info, "test" if split == "test" else "train", f"{split} image")
     if view in ("Epoch by epoch", "Image by image"):
         more = "Each further epoch whose weights are kept is another step of the slider."
         if there := looked.made_ready(run, split, info, more):

@@ -18,6 +18,7 @@ from cifar_core.curves import one_against_rest
 from cifar_core.evaluation import Evaluation
 from cifar_core.invariance import VIEWS
 from cifar_core.runs import Run, create_run, write_whole
+from cifar_core.selections import Selection, folder_of, refer
 from pages.ui import matrix
 from tests.conftest import progress_event, tiny_config, work
 
@@ -444,6 +445,31 @@ def test_the_time_machine_holds_every_epoch_and_computes_none(
     assert story["sprite"].startswith("data:image/jpeg;base64,")
     assert "2 of 2 epochs are kept" in captions(app)
     assert "of the 50 MB that keep_logits allows" in captions(app)
+
+
+def test_the_time_machine_begins_with_the_epoch_of_the_address(
+    evaluated_run: Run, dashboard: Callable[..., Any]
+) -> None:
+    def begins(**asked: str) -> int:
+        app = dashboard(PAGE, run=evaluated_run.id, images="Validation", view="Epoch by epoch", **asked)
+        assert not app.exception
+        return int(app.session_state[f"machine-{evaluated_run.id}-validation-begin"])
+
+    assert evaluated_run.best
+    other = 3 - evaluated_run.best.epoch
+    assert [begins(at=text) for text in (str(other), "first", "")] == [other, *[evaluated_run.best.epoch] * 2]
+    assert begins(at="99") == 2
+
+
+def test_a_selection_of_the_other_split_is_said_not_to_apply(
+    evaluated_run: Run, tiny: Any, cache: Path, dashboard: Callable[..., Any]
+) -> None:
+    text = refer(Selection(tiny.info.fingerprint, "train", np.array([3, 70]), "by hand"), folder_of(cache))
+    app = dashboard(PAGE, run=evaluated_run.id, selection=text)
+    said = "The selection is of training images and does not apply here: these are all test images."
+    assert said in [box.value for box in app.info]
+    app.toggle(key="follow").set_value(False).run()
+    assert said not in [box.value for box in app.info], "nobody expects it to apply"
 
 
 def test_weights_that_have_not_predicted_yet_can_be_let_to(

@@ -17,6 +17,9 @@ from pages.ui.looked import Chosen, Looked, Pictures
 
 CELL_PICTURES = 24
 
+AT = "at"
+"""What the epoch at which the slider rests is called in the address."""
+
 
 def show(run: Run, info: DataInfo | None, split: str, there: Logits, pictures: Pictures, chosen: Chosen | None) -> None:
     """The slider with all that it moves, and what of it takes how much room."""
@@ -63,11 +66,27 @@ def _told(
     return time_machine.told(_there, _figures, _pictures.images, _pictures.numbers, identity, _pictures.noun, scope)
 
 
+def _asked(there: Logits) -> int | None:
+    """The kept epoch nearest to the one in the address, if that names any."""
+    try:
+        return there.nearest(float(st.query_params.get(AT, "")))
+    except (ValueError, OverflowError):
+        return None
+
+
+def _usual(run: Run, there: Logits) -> int:
+    return there.nearest(run.best.epoch) if run.best else int(there.epochs[-1])
+
+
 @st.fragment
 def _machine(run: Run, info: DataInfo | None, split: str, there: Logits, pictures: Pictures, story: str) -> None:
-    begin = there.nearest(run.best.epoch) if run.best else int(there.epochs[-1])
-    epoch, cell = time_machine.slide(story, begin, key=f"machine-{run.id}-{split}")
+    key = f"machine-{run.id}-{split}"
+    # What the component begins with stays, or it would be told everything anew with each step.
+    begin = st.session_state.setdefault(f"{key}-begin", _asked(there) or _usual(run, there))
+    epoch, cell = time_machine.slide(story, begin, key=key)
     epoch = there.nearest(epoch)
+    if epoch != begin or AT in st.query_params:
+        st.query_params[AT] = f"{epoch:g}"
     checkpoint = looked.weights_of(run, epoch)
     subject = Looked(run, info, there.at(epoch), pictures, checkpoint)
     if cell is None or not set(cell) <= set(there.images.classes):

@@ -52,12 +52,22 @@ def images_of(info: DataInfo, split: str) -> NDArray[np.int64] | None:
     return selected.indices if selected is not None and selected.split == split and follows() else None
 
 
-def say_elsewhere(info: DataInfo, split: str) -> None:
-    """Where panels follow the selection, but this split is not the one it is of: that they show all of it."""
+def say_elsewhere(info: DataInfo, split: str, noun: str = "") -> None:
+    """Where panels follow the selection, but this split is not the one it is of: that they show all of it.
+
+    Args:
+        noun: What an image of theirs is called where the page has no such choice of splits, e.g. "test image".
+    """
     selected = current(info)
     if selected is None or selected.split == split or not follows():
         return
     theirs, here = ui.SPLITS[selected.split], ui.SPLITS[split]
+    if noun:
+        st.info(
+            f"The selection is of {theirs} images and does not apply here: these are all {noun}s.",
+            icon=":material/info:",
+        )
+        return
     with st.container(horizontal=True, vertical_alignment="center"):
         st.info(
             f"The selection is of {theirs} images and does not apply here: these are all {here} images.",

@@ -44,3 +44,9 @@ def test_every_epoch_is_a_step_of_the_slider_and_a_cell_shows_its_images(page: P
     machine.get_by_role("button", name=f"{true} predicted as {predicted}:").click()
     said = f"{confusion[0, 0]} validation images of {true}, predicted as {predicted}, after epoch 4"
     expect(page.get_by_text(said)).to_be_visible()
+
+    slider.press("Home")
+    slider.press("ArrowRight")
+    expect(page).to_have_url(re.compile(r"[?&]at=2(&|$)"))
+    page.reload()
+    expect(machine).to_have_attribute("data-epoch", "2")
