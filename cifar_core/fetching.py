@@ -97,7 +97,13 @@ def fetch_picture(url: str, rules: Rules = PUBLIC) -> bytes:
         answer = _asked(parts, addresses, rules, deadline)
         if isinstance(answer, bytes):
             return answer
-        parts = checked(urljoin(parts.geturl(), answer), rules, redirected=True)
+        try:
+            onward = urljoin(parts.geturl(), answer)
+        except ValueError:
+            raise PhotoError(
+                "The address leads on to one that cannot be read; give the address of the picture itself."
+            ) from None
+        parts = checked(onward, rules, redirected=True)
     raise PhotoError(f"The address leads on to others more than {REDIRECTS} times; give the address of the picture.")
 
 

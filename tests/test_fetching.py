@@ -218,6 +218,7 @@ def test_public_addresses_are_not_refused(address: str) -> None:
         ("http://[::1]/a", "::1 is this machine's own address"),
         ("http://[::ffff:127.0.0.1]/", "this machine's own address"),
         ("//169.254.169.254/latest/meta-data", "is a link-local address"),
+        ("http://[", "The address leads on to one that cannot be read"),
         ("file:///etc/passwd", "The address that it leads on to begins with file:"),
         ("http://2130706433/", "The address that it leads on to writes a number"),
         ("http://a:b@127.0.0.1/", "The address that it leads on to has a name or a password"),

@@ -141,6 +141,47 @@ def test_the_map_over_training_is_drawn_at_each_kept_moment(dashboard: Open, mak
     assert "at the 3 moments whose weights" in text_of(app)
 
 
+def cut_short(path: Any) -> None:
+    path.write_bytes(path.read_bytes()[:50])
+
+
+def test_damaged_weights_of_a_moment_leave_the_others(dashboard: Open, make_run: Callable[..., Run]) -> None:
+    run = make_run(epochs=3, keep_every=1)
+    cut_short(run.checkpoints()["epoch-1"])
+    app = opened(dashboard, OVER, run=run.id)
+    page = "".join(element.proto.body for element in app.get("html"))
+    assert [int(epoch) for epoch in re.findall(r"epoch (\d): ", page)] == [2, 2, 3, 3]
+
+
+def test_damaged_weights_of_another_run_are_left_out_with_a_sentence(
+    dashboard: Open, trained_run: Run, make_run: Callable[..., Run]
+) -> None:
+    other = make_run(seed=5)
+    for path in other.checkpoints().values():
+        cut_short(path)
+    for panel, state in ((MAPS, {"side_kind": "Runs"}), ("Do several runs agree?", {})):
+        app = opened(dashboard, panel, state, run=trained_run.id)
+        assert not app.exception
+        (said,) = [box.value.replace("\\", "") for box in app.warning]
+        assert other.id.split("-")[3] in said
+        assert "cannot be read, so it is left out" in said
+
+
+def test_damaged_tables_of_a_run_cost_their_panel_alone_and_can_be_made_again(
+    dashboard: Open, strange_run: Run, known_run: Run, tiny: Tiny
+) -> None:
+    cut_short(job.strangeness_task(strange_run, "best", tiny.info)[0].path / "strangeness.npz")
+    app = opened(dashboard, FOREIGN, run=strange_run.id)
+    assert "Look at the images" in [button.label for button in app.button]
+    table = job.familiarity_task(known_run, "best", tiny.info)[0].path / "known.npz"
+    cut_short(table)
+    app = opened(dashboard, PULL, run=known_run.id)
+    next(button for button in app.button if button.label == "Compute it again").click().run()
+    assert not app.exception
+    assert not table.exists()
+    assert "Look at all images" in [button.label for button in app.button]
+
+
 def test_a_run_that_kept_one_moment_says_how_to_keep_more(dashboard: Open, make_run: Callable[..., Run]) -> None:
     app = opened(dashboard, OVER, run=make_run().id)
     assert "keep_every" in text_of(app)

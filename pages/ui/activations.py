@@ -162,6 +162,13 @@ def _strongest(
 ) -> None:
     from cifar_core.activations import marked
 
+    if not values.any():
+        st.warning(
+            f"Channel {channel} is zero in each of the {facts['images']:,} test images looked at, so that none excites "
+            "it more than another.",
+            icon=":material/visibility_off:",
+        )
+        return
     split = loaders.test_split(info.id, info.fingerprint, ui.place().cache, info.classes)
     size = tuple(int(side) for side in found[f"{layer}/size"])
     pictures = marked(

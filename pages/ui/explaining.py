@@ -195,6 +195,14 @@ def look_closer(case: Case, more: Sequence[tuple[str, str, Callable[[Case], None
                     st.error(ui.plain(str(error)))
 
 
+UNREADABLE = (RunError, OSError, LookupError, StopIteration)
+"""What the weights of a run end with that are damaged or not there any more."""
+
+
+def left_out(run: Run) -> str:
+    return f"The weights of {charts.run_name(run)} cannot be read, so it is left out."
+
+
 def side_by_side(case: Case) -> None:
     """Several methods, layers or runs, drawn on one scale."""
     from cifar_core.explain import METHODS
@@ -227,7 +235,9 @@ def side_by_side(case: Case) -> None:
         ]
         told = f"{METHODS[method].title} ({METHODS[method].source})"
     elif kind == "Runs":
-        others = {run.id: run for run in list_runs(ui.place().runs) if run.checkpoints() and _same_classes(run, case)}
+        others = {case.run.id: case.run} | {
+            run.id: run for run in list_runs(ui.place().runs) if run.checkpoints() and _same_classes(run, case)
+        }
         with st.container(horizontal=True, vertical_alignment="bottom"):
             method = choose_method("side_method")
             chosen = st.multiselect(
@@ -235,17 +245,23 @@ def side_by_side(case: Case) -> None:
                 list(others),
                 default=[case.run.id, *[name for name in others if name != case.run.id][:2]],
                 format_func=lambda name: charts.run_label(others[name]),
-                key="side_runs",
+                key=f"side_runs_{case.run.id}",
                 max_selections=MOST_MAPS,
                 width=640,
                 help="Runs that tell the same classes apart. Each is asked with its best weights, at its last layer.",
             )
         for name in chosen:
             # Of the run in hand the weights in hand; of another one its first.
-            path = case.path if name == case.run.id else next(iter(others[name].checkpoints().values()))
-            found, answer = seen_by(others[name], path, loaders.version(path), case.pixels, method, wanted, None)
-            if against is not None:
-                found = computed(path, loaders.version(path), case.pixels, method, wanted, against, None)
+            try:
+                path = case.path if name == case.run.id else next(iter(others[name].checkpoints().values()))
+                found, answer = seen_by(others[name], path, loaders.version(path), case.pixels, method, wanted, None)
+                if against is not None:
+                    found = computed(path, loaders.version(path), case.pixels, method, wanted, against, None)
+            except UNREADABLE:
+                if name == case.run.id:
+                    raise
+                st.warning(ui.plain(left_out(others[name])))
+                continue
             best = int(answer.argmax())
             label = (
                 f"{charts.run_label(others[name])}, {path.stem}: {case.classes[best]} {charts.percent(answer[best])}"
@@ -501,7 +517,11 @@ def over_training(case: Case) -> None:
     from cifar_core.explain import METHODS
 
     kept = sorted(
-        ((float(description(path).get("epoch", 0)), name, path) for name, path in case.run.checkpoints().items()),
+        (
+            (float(epoch), name, path)
+            for name, path in case.run.checkpoints().items()
+            if (epoch := description(path).get("epoch")) is not None
+        ),
         key=lambda entry: (entry[0], entry[1] != "best"),
     )
     epochs = {epoch: (name, path) for epoch, name, path in reversed(kept)}
@@ -523,7 +543,11 @@ def over_training(case: Case) -> None:
     progress = st.progress(0.0, text="Looking with the weights of each moment")
     for number, epoch in enumerate(sorted(epochs)):
         _, path = epochs[epoch]
-        found, answer = seen_by(case.run, path, loaders.version(path), case.pixels, method, wanted, layer)
+        try:
+            found, answer = seen_by(case.run, path, loaders.version(path), case.pixels, method, wanted, layer)
+        except UNREADABLE:
+            # Damaged, or taken away meanwhile by a training that keeps fewer of them as it goes on.
+            continue
         best = int(answer.argmax())
         said = f"epoch {epoch:.3g}: {case.classes[best]} {charts.percent(answer[best])}"
         if best != wanted:
@@ -531,6 +555,9 @@ def over_training(case: Case) -> None:
         maps.append((said, found))
         progress.progress((number + 1) / len(epochs), text="Looking with the weights of each moment")
     progress.empty()
+    if not maps:
+        st.info("None of the kept weights can be read any more.")
+        return
     show_maps(case, maps, False, case.classes[wanted])
     st.caption(
         ui.plain(

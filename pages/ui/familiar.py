@@ -86,7 +86,14 @@ def _asked_for(case: Case) -> tuple[Path, Known] | None:
         )
     if not ui.background(folder, task, path.exists(), start="Look at all images"):
         return None
-    return path, known(path, loaders.version(path))
+    try:
+        return path, known(path, loaders.version(path))
+    except RunError as error:
+        st.error(ui.plain(str(error)))
+        if st.button("Compute it again", type="primary", key=f"again-{folder.path.name}"):
+            path.unlink(missing_ok=True)
+            st.rerun()
+        return None
 
 
 def _show_images(case: Case, table: Known, rows: NDArray[np.int64] | list[int], told: list[str]) -> None:

@@ -48,8 +48,13 @@ def place(
     """What is known of these weights, and where a picture (3, H, W) lies there; None where nothing is kept of them."""
     if (path := _kept(run, checkpoint)) is None:
         return None
-    kept_at = loaders.version(path)
-    return strangeness(path, kept_at), _place(path, kept_at, weights, version, pixels)
+    try:
+        kept_at = loaders.version(path)
+        kept = strangeness(path, kept_at)
+    except (RunError, OSError):
+        # As if never found out: the panel offers to do it, which replaces the file.
+        return None
+    return kept, _place(path, kept_at, weights, version, pixels)
 
 
 @st.cache_data(max_entries=256, show_spinner=False, scope="session")

@@ -215,7 +215,8 @@ def show(maps: Sequence[Made], titles: Sequence[str]) -> None:
     place = ui.place()
     here = reference.here(first.info)
     identity = hashlib.sha256(repr([(str(one.path), one.version) for one in maps]).encode()).hexdigest()[:16]
-    learned = _learned(first)
+    one_run = all(one.run.path == first.run.path for one in maps)
+    learned = _learned(first) if one_run else None
     story = _story(identity, _learned_version(first), maps, titles, order if here else None, learned)
     pictures: list[bytes] = []
     if here:
@@ -268,7 +269,9 @@ def show(maps: Sequence[Made], titles: Sequence[str]) -> None:
         _compared(maps)
     for one, title in zip(maps, titles, strict=True):
         told(one, title if len(maps) > 1 else "")
-    if learned is None:
+    if not one_run:
+        st.caption("“Epoch learned” is of one run, so that it is no colouring of two runs side by side.")
+    elif learned is None:
         st.caption(_how_to_learn(first))
     if elsewhere is not None and len(elsewhere) and not selected.any():
         st.info(f"None of the {len(elsewhere):,} selected images is on this map of {len(selected):,}.")
@@ -506,6 +509,8 @@ def show_selection(made: Made, places: NDArray[np.int64], selected: int) -> None
     """The selected images themselves, and how the network did on them."""
     found, info = made.found, made.info
     st.subheader("Selected images", anchor=False)
+    weights = ui.checkpoint_label(made.checkpoint, made.run.start.steps_per_epoch if made.run.start else 0)
+    st.caption(ui.plain(f"Answers of run {made.run.id}, {weights.lower()}, epoch {found.epochs[-1]:.4g}."))
     labels, predictions, numbers = found.labels[places], found.predictions[-1][places], found.indices[places]
     names = info.classes
     common = Counter(labels.tolist()).most_common(3)
@@ -535,8 +540,12 @@ def show_selection(made: Made, places: NDArray[np.int64], selected: int) -> None
         st.caption(" · ".join(map(ui.plain, captions)))
     if made.how.split == "test":
         index = shown[0] if len(shown) == 1 else st.selectbox("Look closer at test image", shown, width=240)
-        kept = {"checkpoint": st.query_params["checkpoint"]} if "checkpoint" in st.query_params else {}
-        ui.link("Explain", f"Where does the network look on test image {index}?", image=str(index), **kept)
+        ui.link(
+            "Explain",
+            f"Where does the network look on test image {index}?",
+            image=str(index),
+            checkpoint=weights,
+        )
 
 
 def _pictures(made: Made, places: NDArray[np.int64]) -> NDArray[np.uint8]:
