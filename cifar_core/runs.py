@@ -22,6 +22,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cifar_core.config import BEGINS_ANEW, TrainConfig
 from cifar_core.events import (
     Boot,
@@ -309,27 +311,39 @@ class _Logs:
             return log.events
 
     def _longer(self, log: _Log, new: bytes) -> _Log:
-        kept, newest = list(log.kept), {}
-        lines = new.splitlines()
-        for number, line in enumerate(lines, log.lines):
-            if self._passing and line.startswith(self._passing):
-                newest[next(start for start in self._passing if line.startswith(start))] = (number, line)
-            elif event := from_line(line.decode(errors="replace")):
-                kept.append((number, event))
-        passing = dict(log.passing)
-        for start, (number, line) in newest.items():
-            if event := from_line(line.decode(errors="replace")):
-                passing[start] = (number, event)
+        kept, passing = list(log.kept), dict(log.passing)
+        # Long runs have thousands of lines, and hundreds of runs are read at once: of what is passing only the newest
+        # line is looked at.
+        text = np.frombuffer(new, np.uint8)
+        ends = np.flatnonzero(text == NEWLINE)
+        begins = np.concatenate(([0], ends + 1))[:-1]
+        others = np.ones(len(ends), bool)
+        wanted: list[tuple[int, bytes]] = []
+        for start in self._passing:
+            whole = np.flatnonzero(others & (ends - begins >= len(start)))
+            heads = text[begins[whole, None] + np.arange(len(start))]
+            those = whole[(heads == np.frombuffer(start, np.uint8)).all(axis=1)]
+            others[those] = False
+            wanted += [(int(number), start) for number in those[-1:]]
+        wanted += [(int(number), b"") for number in np.flatnonzero(others)]
+        for number, start in wanted:
+            if event := from_line(new[begins[number] : ends[number]].decode(errors="replace")):
+                if start:
+                    passing[start] = (log.lines + number, event)
+                else:
+                    kept.append((log.lines + number, event))
         in_order = sorted([*kept, *passing.values()], key=lambda numbered: numbered[0]) if passing else kept
         return _Log(
             log.identity,
             log.offset + len(new),
-            log.lines + len(lines),
+            log.lines + len(ends),
             tuple(kept),
             passing,
             [event for _, event in in_order],
         )
 
+
+NEWLINE = ord("\n")
 
 _LOGS = _Logs()
 _LANDMARKS = _Logs(*(f'{{"kind": "{kind}"'.encode() for kind in (Progress.kind, TaskProgress.kind, Inspected.kind)))
