@@ -416,6 +416,14 @@ def test_the_images_that_excite_a_channel_most_are_shown_and_can_be_selected(
     next(button for button in app.button if button.label == "Select these 12 images").click().run()
     assert app.query_params["selection"] == chosen(tiny.info, sorted(wanted))
 
+    dead = {name: kept[name].copy() for name in kept.files}
+    dead[f"{layer}/values"][3] = 0
+    np.savez(folder.path / "strongest.npz", **dead)
+    app = dashboard(PAGE, view="Activations", image="7")
+    app.number_input(key="channel").set_value(3).run()
+    assert "Channel 3 is zero in each of the 60 test images" in " ".join(box.value for box in app.warning)
+    assert "Select these 12 images" not in [button.label for button in app.button]
+
 
 def test_a_channel_that_another_layer_has_not_is_let_go_of(
     dashboard: Callable[..., Any], make_run: Callable[..., Run], tiny: Any
