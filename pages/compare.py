@@ -16,7 +16,7 @@ SHOWN_AT_FIRST = 4
 
 ui.page("Compare")
 tour.show("Compare")
-selecting.note()
+selecting.note(whole=True)
 
 
 def tested(runs: Sequence[Run]) -> dict[str, tuple[float, str]]:

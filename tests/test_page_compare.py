@@ -14,6 +14,7 @@ from cifar_core import job
 from cifar_core.evaluation import Evaluation
 from cifar_core.events import End
 from cifar_core.runs import Run, create_run
+from cifar_core.selections import Selection, folder_of, refer
 from pages.ui import charts, comparison
 from tests.conftest import Tiny, epoch_event, progress_event, start_event, tiny_config
 
@@ -304,6 +305,13 @@ def test_the_images_on_which_two_runs_differ_are_shown_on_a_click(
     assert len(shown) == 1
     assert shown[0].proto.body.count("<img") == 24
     assert "24 of 24 test images" in captions(app)
+
+    folder = folder_of(tiny.cache)
+    text = refer(Selection(tiny.info.fingerprint, "test", np.array([3]), "by hand"), folder)
+    app = dashboard(PAGE, runs=[run.id for run in runs], pair_images="Only B is right", selection=text)
+    assert not app.exception, "the selection is said once, whoever else shows images"
+    assert "24 of 24 test images" in captions(app)
+    assert [button.key for button in app.button].count("selection-clear") == 1
 
 
 def test_runs_on_other_images_are_not_paired_and_missing_tests_are_offered(

@@ -168,7 +168,8 @@ def test_pages_without_panels_that_follow_it_say_what_is_selected_and_let_go_of_
 ) -> None:
     app = dashboard(f"pages/{page}.py", selection=selected([3, 70]))
     assert "**2** of 180 training images" in texts(app)
-    assert bool([button for button in app.button if button.key == "selection-invert"]) == (page == "explain")
+    whole = page in ("compare", "explain")
+    assert bool([button for button in app.button if button.key == "selection-invert"]) == whole
     app.button(key="selection-clear").click().run()
     assert "selection" not in app.query_params
     assert "selected" not in texts(app)

@@ -308,7 +308,6 @@ def class_chart(classes: Sequence[str]) -> dict[str, Any]:
 
 def _galleries(comparison: Comparison, info: DataInfo, first: str, second: str) -> None:
     st.markdown("**Images they differ on**")
-    selecting.bar(info)
     way = st.segmented_control(
         "Images", list(WAYS), key="pair_images", bind="query-params", label_visibility="collapsed"
     )
