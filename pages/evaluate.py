@@ -8,7 +8,7 @@ import streamlit as st
 from cifar_core.datasets import DataInfo
 from cifar_core.evaluation import Evaluation
 from cifar_core.logits import LogitsError
-from cifar_core.runs import Run, RunError
+from cifar_core.runs import Run, RunError, description
 from cifar_core.sources import DataError
 from pages import ui
 from pages.ui import (
@@ -165,6 +165,10 @@ def chosen_subject(run: Run, info: DataInfo | None, split: str) -> Looked | None
         if info and run.checkpoints():
             checkpoint = ui.choose_checkpoint(run)
             evaluation = looked.evaluated(run, checkpoint, info) if checkpoint else None
+            path = run.checkpoints().get(checkpoint or "")
+            if evaluation and (path is None or description(path).get("epoch") != evaluation.facts["epoch"]):
+                # The answers are of earlier weights, which are gone: nothing can be asked of them any more.
+                checkpoint = None
             return restricted(run, info, evaluation, split, checkpoint) if evaluation else None
         more = "The test images can be looked at by weights that are kept."
     else:

@@ -384,7 +384,7 @@ def judged_alike(runs: Sequence[Run]) -> bool:
         if run.start:
             known = settings_of(run)
             fold = (known.folds, known.fold if known.folds else 0) if known else None
-            held_out.add((run.start.data_fingerprint, run.start.validation_images, fold))
+            held_out.add((run.start.data_fingerprint, run.start.classes, run.start.validation_images, fold))
     return len(held_out) <= 1
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 import streamlit as st
 
@@ -31,7 +33,10 @@ def show(run: Run, info: DataInfo | None, split: str, there: Logits, pictures: P
             "Fetch them to see the worst mistakes of each epoch, and the same images at all.", "epochs"
         )
     folder = run.logits(split)
-    taken = sum(path.stat().st_size for path in folder.glob("*.npz"))
+    taken = 0
+    for path in folder.glob("*.npz"):
+        with suppress(OSError):  # A training lets go of some as it goes on.
+            taken += path.stat().st_size
     done = run.epochs[-1].epoch if run.epochs else int(there.epochs[-1])
     room = (
         f" of the {run.config.keep_logits} MB that keep_logits allows"
@@ -41,7 +46,8 @@ def show(run: Run, info: DataInfo | None, split: str, there: Logits, pictures: P
     st.caption(
         ui.plain(
             f"Run {run.id}; {looked.data_name(there)}, {split} split, {len(there.images.labels):,} "
-            f"images. {len(there.epochs):,} of {done:,} epochs are kept (float16 logits), which takes "
+            f"{'selected ' if chosen else ''}images. {len(there.epochs):,} of {done:,} epochs are kept (float16 logits"
+            f"{', of all images of the split' if chosen else ''}), which takes "
             f"{size(taken)}{room}."
         )
     )
@@ -82,7 +88,11 @@ def _usual(run: Run, there: Logits) -> int:
 def _machine(run: Run, info: DataInfo | None, split: str, there: Logits, pictures: Pictures, story: str) -> None:
     key = f"machine-{run.id}-{split}"
     # What the component begins with stays, or it would be told everything anew with each step.
-    begin = st.session_state.setdefault(f"{key}-begin", _asked(there) or _usual(run, there))
+    if key not in st.session_state:
+        # Not on the page until now, so that the address knows where it rested.
+        asked = _asked(there)
+        st.session_state[f"{key}-begin"] = _usual(run, there) if asked is None else asked
+    begin = st.session_state[f"{key}-begin"]
     epoch, cell = time_machine.slide(story, begin, key=key)
     epoch = there.nearest(epoch)
     if epoch != begin or AT in st.query_params:

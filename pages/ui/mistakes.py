@@ -57,11 +57,13 @@ def worst(subject: Looked) -> None:
         "close": "those first in which the true class is nearly as probable",
     }[order]
     st.caption(
-        f"One of the {len(evaluation):,} {pictures.noun}s is predicted wrongly. Below it: "
-        if len(mistakes) == 1
-        else f"The {len(mistakes):,} wrongly predicted of {len(evaluation):,} {pictures.noun}s, {meaning}. Some are "
-        "mislabelled or hard for people too. Below each: "
-        "its number, the true class and its probability → the predicted class and its probability."
+        (
+            f"One of the {len(evaluation):,} {pictures.noun}s is predicted wrongly. Below it: "
+            if len(mistakes) == 1
+            else f"The {len(mistakes):,} wrongly predicted of {len(evaluation):,} {pictures.noun}s, {meaning}. Some "
+            "are mislabelled or hard for people too. Below each: "
+        )
+        + "its number, the true class and its probability → the predicted class and its probability."
     )
     places = mistakes["index"].to_numpy()
     shown = looked.one_page(places, PICTURES, f"mistakes-{order}")

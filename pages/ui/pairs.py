@@ -12,7 +12,7 @@ import streamlit as st
 from cifar_core import job
 from cifar_core.comparing import Comparison, holm
 from cifar_core.datasets import DataInfo
-from cifar_core.runs import ALIVE, Run
+from cifar_core.runs import ALIVE, Run, description
 from cifar_core.sources import DataError
 from pages import ui
 from pages.ui import charts, loaders, reference, selecting
@@ -94,6 +94,7 @@ def _choice(label: str, key: str, names: dict[str, str], default: int) -> str:
 def _evaluated(run: Run) -> loaders.Stored | None:
     """What is kept of a run, or the way to it."""
     if stored := kept(run):
+        _renew(run, stored)
         return stored
     name = ui.plain(charts.run_name(run))
     if not run.checkpoints():
@@ -110,6 +111,24 @@ def _evaluated(run: Run) -> loaders.Stored | None:
     slower = " (slows its training a little)" if run.state in ALIVE else ""
     ui.background(folder, task, done=False, start=f"Evaluate {charts.run_name(run)}{slower}")
     return None
+
+
+def _renew(run: Run, stored: loaders.Stored) -> None:
+    """Where the weights of an evaluation have been replaced since, say so, with the way to one of the present ones."""
+    path = run.checkpoints().get(stored.checkpoint)
+    now = description(path).get("epoch") if path else None
+    if now in (None, stored.epoch) or not (info := reference.tested_on(run)) or not reference.exact(info):
+        return
+    name = charts.run_name(run)
+    st.warning(
+        ui.plain(
+            f"{name} is judged by its {stored.checkpoint} weights as they were after epoch {stored.epoch:.4g}; they "
+            f"are now those of epoch {now:.4g}."
+        ),
+        icon=":material/history:",
+    )
+    folder, task = job.evaluation_task(run, stored.checkpoint, info)
+    ui.background(folder, task, done=False, start=f"Evaluate the present weights of {name}")
 
 
 def _verdict(comparison: Comparison, one: loaders.Stored, two: loaders.Stored) -> None:

@@ -179,7 +179,8 @@ def label_errors(info: DataInfo, data: DataSet, split: str) -> None:
             width="content",
             help="Suspects whose probability of another class reaches the mean that class has where it is the label.",
         )
-        st.metric("Wrong labels expected", f"{confidence.errors_expected:,.0f}", width="content",
+        whole = "" if selecting.images_of(info, split) is None else f" of all {len(labels):,}"
+        st.metric(f"Wrong labels expected{whole}", f"{confidence.errors_expected:,.0f}", width="content",
                   help="From the confident joint of labels and predictions. Where the networks are often wrong "
                   "themselves, this is too many.")  # fmt: skip
         st.metric("Share of the split", f"{confidence.errors_expected / len(labels):.2%}", width="content")

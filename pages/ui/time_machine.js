@@ -213,7 +213,9 @@ export default function (component) {
   if (!own || own.raw !== data.story) {
     clearInterval(own?.timer)
     const story = JSON.parse(data.story)
-    const shown = own && own.story.id === story.id ? own.story.epochs[own.i] : data.epoch
+    // The id begins with the run and the split; other images of these leave the slider where it is.
+    const of = (id) => id.split(" ", 2).join(" ")
+    const shown = own && of(own.story.id) === of(story.id) ? own.story.epochs[own.i] : data.epoch
     const at = story.epochs.indexOf(shown)
     own = { raw: data.story, story, parts: built(root, story), i: at < 0 ? story.epochs.length - 1 : at }
     known.set(root, own)
