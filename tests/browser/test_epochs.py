@@ -50,3 +50,11 @@ def test_every_epoch_is_a_step_of_the_slider_and_a_cell_shows_its_images(page: P
     expect(page).to_have_url(re.compile(r"[?&]at=2(&|$)"))
     page.reload()
     expect(machine).to_have_attribute("data-epoch", "2")
+    # Another view and back: the address knows where it rested.
+    slider.press("Home")
+    expect(page).to_have_url(re.compile(r"[?&]at=1(&|$)"))
+    page.get_by_role("radio", name="Overview").click()
+    expect(machine).to_have_count(0)
+    page.get_by_role("radio", name="Epoch by epoch").click()
+    expect(machine).to_have_attribute("data-epoch", "1")
+    expect(page).to_have_url(re.compile(r"[?&]at=1(&|$)"))
