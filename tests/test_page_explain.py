@@ -652,6 +652,19 @@ def test_several_runs_are_asked_and_agree_or_not_in_one_sentence(
         assert list(table["Answer"]) == [names[first[index]], names[second[index]]]
 
 
+@pytest.mark.parametrize(
+    ("asked", "shown"), [("last", "last"), ("Last step", "last"), ("best", "best"), ("gone", "best")]
+)
+def test_links_name_weights_by_their_file_or_their_label(
+    dashboard: Callable[..., Any], trained_run: Run, asked: str, shown: str
+) -> None:
+    app = dashboard(PAGE, run=trained_run.id, checkpoint=asked)
+    assert not app.exception
+    assert app.segmented_control(key="checkpoint").value == shown
+    app.segmented_control(key="checkpoint").set_value("last" if shown == "best" else "best").run()
+    assert app.segmented_control(key="checkpoint").value != shown
+
+
 def test_without_data_the_nearest_training_images_say_so_in_place(
     dashboard: Callable[..., Any], trained_run: Run, cache: Path
 ) -> None:

@@ -292,6 +292,9 @@ def choose_checkpoint(run: Run) -> str | None:
         st.info("This run has no weights yet. They are kept at the end of each epoch and at a stop.")
         return None
     steps = run.start.steps_per_epoch if run.start else 0
+    if (asked := st.query_params.get("checkpoint")) in names:
+        # Links name the file; the address that the widget keeps has its label.
+        st.session_state["checkpoint"] = asked
     chosen = st.segmented_control(
         "Weights",
         names,
