@@ -22,9 +22,10 @@ SMALLEST_EARLY_SIZE = 12
 
 GROUPS = ("Data", "Model", "Optimiser", "Learning rate", "Augmentation", "Machine")
 
+FLIPS = ("random", "alternating")
+"""Which images are mirrored in an epoch: any by chance, or those that were not in the one before."""
 
 PADDINGS = ("constant", "reflect")
-FLIPS = ("random", "alternating")
 """What padding shows, by torchvision's names: black, or the image mirrored at its border."""
 
 POLICIES = ("none", "randaugment", "trivialaugment", "autoaugment")

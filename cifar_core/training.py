@@ -275,12 +275,13 @@ class Training:
         images, seed = self.images, self.config.seed
         epoch, first = divmod(self.step, self.steps_per_epoch)
         count = len(images.train_labels)
+        size = min(self.config.batch_size, count)
         order = torch.randperm(count, generator=generator_for(seed, -1 - epoch))
-        batches = order.to(self.compute.device).split(min(self.config.batch_size, count))
-        alternation = turns_of(count, epoch, generator_for(seed, TURNS))
+        alternation = turns_of(count, epoch, generator_for(seed, TURNS))[order].split(size)
+        batches = list(zip(order.to(self.compute.device).split(size), alternation, strict=True))
         self.model.train()
         since, before = time.perf_counter(), self._totals()
-        for chosen in batches[first : self.steps_per_epoch]:
+        for chosen, turns in batches[first : self.steps_per_epoch]:
             away = time.perf_counter()
             yield from self._changes()
             since += time.perf_counter() - away
@@ -295,15 +296,14 @@ class Training:
                 rows = torch.arange(2 * total).view(2, -1)[:, rows].flatten()
             labels = images.train_labels[chosen]
             how = Augmentation.from_config(config)
-            alternates = how.flip_mode == "alternating" and not self.without_labels
-            turns = alternation[chosen.cpu()] if alternates else None
+            alternating = turns if how.flip_mode == "alternating" and not self.without_labels else None
             mixup, cutmix = (0.0, 0.0) if self.without_labels else (config.amount("mixup"), config.amount("cutmix"))
             if mixup or cutmix:
                 # Images are mixed with any others of the batch, so that all are needed.
-                batch = augment(images.train_images.index_select(0, chosen), how, draws, turns=turns)
+                batch = augment(images.train_images.index_select(0, chosen), how, draws, turns=alternating)
                 mixed = mix(batch, labels, mixup, cutmix, draws).part(rows)
             else:
-                batch = augment(images.train_images.index_select(0, chosen), how, draws, rows, turns)
+                batch = augment(images.train_images.index_select(0, chosen), how, draws, rows, alternating)
                 mixed = mix(batch, labels[rows], 0.0, 0.0, draws)
             fed = mixed.images
             if config.early_size and self.step < config.early_share * config.epochs * self.steps_per_epoch:

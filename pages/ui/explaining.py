@@ -195,8 +195,20 @@ def look_closer(case: Case, more: Sequence[tuple[str, str, Callable[[Case], None
                     st.error(ui.plain(str(error)))
 
 
-UNREADABLE = (RunError, OSError, LookupError, StopIteration)
+UNREADABLE = (RunError, OSError, LookupError)
 """What the weights of a run end with that are damaged or not there any more."""
+
+
+def weights_of(run: Run, case: Case) -> Path:
+    """Of the run in hand the weights in hand; of another one its first.
+
+    Raises:
+        RunError: It has none any more.
+    """
+    path = case.path if run.id == case.run.id else next(iter(run.checkpoints().values()), None)
+    if path is None:
+        raise RunError(f"Run {run.id} has no weights any more.")
+    return path
 
 
 def left_out(run: Run) -> str:
@@ -251,9 +263,8 @@ def side_by_side(case: Case) -> None:
                 help="Runs that tell the same classes apart. Each is asked with its best weights, at its last layer.",
             )
         for name in chosen:
-            # Of the run in hand the weights in hand; of another one its first.
             try:
-                path = case.path if name == case.run.id else next(iter(others[name].checkpoints().values()))
+                path = weights_of(others[name], case)
                 found, answer = seen_by(others[name], path, loaders.version(path), case.pixels, method, wanted, None)
                 if against is not None:
                     found = computed(path, loaders.version(path), case.pixels, method, wanted, against, None)

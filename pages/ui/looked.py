@@ -238,6 +238,8 @@ def evaluated(run: Run, checkpoint: str, info: DataInfo) -> Evaluation | None:
                 + " evaluation of the present ones slows the training a little.",
                 icon=":material/info:",
             )
+        elif path.exists():
+            st.info("The figures below are of earlier weights of this run.", icon=":material/history:")
         ui.background(folder, task, done=False, start="Evaluate the present weights" if training else None)
         if not path.exists():
             return None

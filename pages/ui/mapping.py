@@ -544,7 +544,7 @@ def show_selection(made: Made, places: NDArray[np.int64], selected: int) -> None
             "Explain",
             f"Where does the network look on test image {index}?",
             image=str(index),
-            checkpoint=weights,
+            checkpoint=made.checkpoint,
         )
 
 

@@ -17,7 +17,7 @@ from cifar_core.invariance import PIXELS
 from cifar_core.runs import Run, description, list_runs
 from pages import ui
 from pages.ui import charts, foreign, loaders, photos
-from pages.ui.explaining import UNREADABLE, Case, left_out
+from pages.ui.explaining import UNREADABLE, Case, left_out, weights_of
 
 MOST_RUNS = 8
 
@@ -74,9 +74,8 @@ def agreement(case: Case) -> None:
     )
     rows, answers = [], []
     for run in (case.run, *(runs[name] for name in chosen)):
-        # Of the run in hand the weights in hand; of another one its first.
         try:
-            path = case.path if run is case.run else next(iter(run.checkpoints().values()))
+            path = weights_of(run, case)
             version, epoch = loaders.version(path), description(path)["epoch"]
             temperature = loaders.temperature(run, epoch)
             said = loaders.said_of if run is case.run else loaders.said_once
