@@ -19,10 +19,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from cifar_core.config import BEGINS_ANEW, TrainConfig
 from cifar_core.events import (
@@ -267,9 +266,8 @@ class _Log:
 
     identity: tuple[int, int]
     offset: int = 0
-    lines: int = 0
     kept: tuple[tuple[int, Event], ...] = ()
-    """With the numbers of their lines."""
+    """With the bytes before them."""
     passing: Mapping[bytes, tuple[int, Event]] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
 
@@ -284,6 +282,7 @@ class _Logs:
     def __init__(self, *passing: bytes) -> None:
         self._guard = threading.Lock()
         self._passing = passing
+        self._others = re.compile(rb"\n(?!" + b"|".join(map(re.escape, (b"\n", *passing))) + rb")(.+)").finditer
         self._read: dict[Path, _Log] = {}
 
     def forget(self, path: Path) -> None:
@@ -311,39 +310,21 @@ class _Logs:
             return log.events
 
     def _longer(self, log: _Log, new: bytes) -> _Log:
-        kept, passing = list(log.kept), dict(log.passing)
         # Long runs have thousands of lines, and hundreds of runs are read at once: of what is passing only the newest
-        # line is looked at.
-        text = np.frombuffer(new, np.uint8)
-        ends = np.flatnonzero(text == NEWLINE)
-        begins = np.concatenate(([0], ends + 1))[:-1]
-        others = np.ones(len(ends), bool)
-        wanted: list[tuple[int, bytes]] = []
-        for start in self._passing:
-            whole = np.flatnonzero(others & (ends - begins >= len(start)))
-            heads = text[begins[whole, None] + np.arange(len(start))]
-            those = whole[(heads == np.frombuffer(start, np.uint8)).all(axis=1)]
-            others[those] = False
-            wanted += [(int(number), start) for number in those[-1:]]
-        wanted += [(int(number), b"") for number in np.flatnonzero(others)]
-        for number, start in wanted:
-            if event := from_line(new[begins[number] : ends[number]].decode(errors="replace")):
-                if start:
-                    passing[start] = (log.lines + number, event)
-                else:
-                    kept.append((log.lines + number, event))
-        in_order = sorted([*kept, *passing.values()], key=lambda numbered: numbered[0]) if passing else kept
-        return _Log(
-            log.identity,
-            log.offset + len(new),
-            log.lines + len(ends),
-            tuple(kept),
-            passing,
-            [event for _, event in in_order],
+        # line is parsed.
+        text = b"\n" + new
+        numbered = (
+            (log.offset + line.start(), from_line(line[1].decode(errors="replace"))) for line in self._others(text)
         )
+        kept = [*log.kept, *((at, event) for at, event in numbered if event)]
+        passing = dict(log.passing)
+        for start in self._passing:
+            at = text.rfind(b"\n" + start)
+            if at >= 0 and (event := from_line(text[at + 1 : text.index(b"\n", at + 1)].decode(errors="replace"))):
+                passing[start] = (log.offset + at, event)
+        in_order = sorted([*kept, *passing.values()], key=itemgetter(0)) if passing else kept
+        return _Log(log.identity, log.offset + len(new), tuple(kept), passing, [event for _, event in in_order])
 
-
-NEWLINE = ord("\n")
 
 _LOGS = _Logs()
 _LANDMARKS = _Logs(*(f'{{"kind": "{kind}"'.encode() for kind in (Progress.kind, TaskProgress.kind, Inspected.kind)))
