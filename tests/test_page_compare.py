@@ -13,7 +13,7 @@ import pytest
 from cifar_core import job
 from cifar_core.evaluation import Evaluation
 from cifar_core.events import End
-from cifar_core.runs import Run, create_run
+from cifar_core.runs import Run, create_run, description
 from cifar_core.selections import Selection, folder_of, refer
 from pages.ui import charts, comparison
 from tests.conftest import Tiny, epoch_event, progress_event, start_event, tiny_config
@@ -150,6 +150,16 @@ def test_runs_judged_on_different_images_are_not_compared_silently(
     other.append(epoch_event(1))
     app = dashboard(PAGE)
     assert "validated on different images" in app.warning[0].value
+
+
+def test_runs_that_tell_other_classes_apart_are_not_judged_alike(
+    tiny: Any, run_in_state: Callable[..., Run], dashboard: Callable[..., Any]
+) -> None:
+    run_in_state("finished")
+    other = run_in_state("ready")
+    other.append(start_event(tiny, classes=tiny.info.classes[:2]))
+    other.append(epoch_event(1))
+    assert "validated on different images" in dashboard(PAGE).warning[0].value
 
 
 def test_test_accuracy_is_of_the_best_weights_and_says_so(
@@ -292,6 +302,22 @@ def test_two_runs_are_tested_on_the_same_images(
     assert "Only A is right on 0 images, only B on 24." in captions(app).replace("\\", "")
     assert "60 images" in captions(app)
     assert "Choose one to see its images." in captions(app)
+
+
+def test_a_verdict_on_replaced_weights_says_so_and_offers_the_present_ones(
+    tiny: Any, trained_run: Run, run_in_state: Callable[..., Run], dashboard: Callable[..., Any]
+) -> None:
+    other = run_in_state("finished")
+    keep_evaluation(other, tiny, 6)
+    now = description(trained_run.checkpoints()["best"])["epoch"]
+    keep_evaluation(trained_run, tiny, 30, epoch=now)
+    app = dashboard(PAGE, runs=[other.id, trained_run.id])
+    assert not app.warning
+    keep_evaluation(trained_run, tiny, 30, epoch=now - 0.5)
+    app = dashboard(PAGE, runs=[other.id, trained_run.id])
+    said = app.warning[0].value.replace("\\", "")
+    assert f"best weights as they were after epoch {now - 0.5:.4g}; they are now those of epoch {now:.4g}." in said
+    assert any(button.label.startswith("Evaluate the present weights") for button in app.button)
 
 
 def test_the_images_on_which_two_runs_differ_are_shown_on_a_click(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,21 @@ def test_a_linked_cell_shows_exactly_its_images_by_their_margin_beside_two_heat_
     assert sum(row["chosen"] for row in cells_shown(app).values()) == 1
 
 
+def test_answers_of_weights_that_were_replaced_get_no_heat_maps_of_later_ones(
+    trained_run: Run, tiny: Any, answers: Evaluation, started: list[dict[str, Any]], dashboard: Callable[..., Any]
+) -> None:
+    keep(trained_run, tiny, answers, epoch=1.0)
+    there = trained_run.checkpoints()
+    shutil.copy(there["last"], there["best"])
+    with trained_run.held():
+        trained_run.append(progress_event(22))
+        app = dashboard(PAGE, run=trained_run.id, true=tiny.info.classes[0])
+    assert "of earlier weights" in app.info[0].value
+    gallery = galleries(app)[0]
+    assert gallery.count("<img") == gallery.count("<figcaption") > 0
+    assert not any("Why" in button.label for button in app.button)
+
+
 def test_a_whole_column_can_be_narrowed_to_its_mistakes(
     evaluated_run: Run, tiny: Any, answers: Evaluation, dashboard: Callable[..., Any]
 ) -> None:
@@ -177,7 +193,8 @@ def test_one_image_is_not_called_images(
     keep(trained_run, tiny, Evaluation(answers.labels, np.eye(3, dtype=np.float32)[guesses], answers.classes), 2.0)
     app = dashboard(PAGE, run=trained_run.id, true=tiny.info.classes[0], predicted=tiny.info.classes[1])
     assert "1 image of circle predicted as square. Below each" in captions(app)
-    assert "One of the 60 test images is predicted wrongly." in captions(app)
+    whole = "One of the 60 test images is predicted wrongly. Below it: its number, the true class and its probability"
+    assert whole in captions(app)
 
 
 def test_the_chosen_cell_is_in_the_url_and_a_step_back_leaves_it(
@@ -401,6 +418,26 @@ def test_a_difference_is_told_from_another_epoch(evaluated_run: Run, dashboard: 
             text = f"{change[i, j]:+d}".replace("-", "−") if change[i, j] else ""
             assert cells_shown(app)[true, predicted]["text"] == text
     assert "points from" in captions(app)
+
+
+def test_a_difference_is_offered_to_runs_that_were_asked_about_the_same_images_only(
+    evaluated_run: Run, dashboard: Callable[..., Any]
+) -> None:
+    other = Run(Path(shutil.copytree(evaluated_run.path, evaluated_run.path.with_name("20260101-000000-other-0000"))))
+
+    def offered() -> list[str]:
+        app = dashboard(PAGE, run=evaluated_run.id, images="Validation", epoch="2")
+        return [option for option in app.selectbox(key="versus").options if not option.startswith("this run")]
+
+    assert len(offered()) == 1
+    folder = other.logits("validation")
+    there = logits.read(folder)
+    said = there.at(2).probabilities
+    shutil.rmtree(folder)
+    # The labels are the same, one by one, but not the images.
+    logits.begin(folder, replace(there.images, indices=there.images.indices[::-1].copy()))
+    logits.keep(folder, 2, np.log(said))
+    assert offered() == []
 
 
 def test_errors_only_leave_the_diagonal_empty(
