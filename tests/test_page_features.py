@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from PIL import Image
 from cifar_core import job
 from cifar_core.datasets import open_cached
 from cifar_core.features import Mapping
-from cifar_core.runs import Run, WorkFolder, write_whole
+from cifar_core.runs import Run, WorkFolder, description, write_whole
 from pages.ui import atlas, charts, mapping, sheet
 
 PAGE = "pages/features.py"
@@ -210,6 +211,12 @@ def test_the_epoch_at_which_each_image_was_learned_is_shown_once_it_is_known(
     assert groups(dashboard(PAGE), "Epoch learned") == {
         "epoch 1": list(range(30)), "epoch 2": list(range(30, 50)), "never": list(range(50, 60)), "not known": []
     }  # fmt: skip
+    other = Run(Path(shutil.copytree(trained_run.path, trained_run.path.with_name("20260101-000000-other-0000"))))
+    mapped(other, tiny.info, cache)
+    app = dashboard(PAGE, view="Side by side", run=trained_run.id, beside=other.id)
+    assert len(given(app)["story"]["panes"]) == 2
+    assert "Epoch learned" not in [one["name"] for one in given(app)["story"]["colourings"]], "of which of the two?"
+    assert "“Epoch learned” is of one run" in text_of(app)
 
 
 def test_what_is_selected_elsewhere_is_marked_and_shown(
@@ -227,6 +234,8 @@ def test_what_is_selected_elsewhere_is_marked_and_shown(
         assert (pixels == split.images[index]).all()
         assert re.split(" ✓| → ", caption.split(": ")[1])[0] == tiny.info.classes[split.labels[index]]
     assert "4 of 60" in text_of(app).replace("*", "")
+    epoch = description(trained_run.checkpoints()["best"])["epoch"]
+    assert f"Answers of run {trained_run.id}, best weights, epoch {epoch:.4g}." in text_of(app)
     (link,) = [link for link in app.get("page_link") if "look on test image" in link.proto.label]
     assert "image=3" in link.proto.query_string
     app = dashboard(PAGE, selection=chosen(tiny.info, [1, 2], "train"))

@@ -509,8 +509,7 @@ def show_selection(made: Made, places: NDArray[np.int64], selected: int) -> None
     """The selected images themselves, and how the network did on them."""
     found, info = made.found, made.info
     st.subheader("Selected images", anchor=False)
-    weights = ui.checkpoint_label(made.checkpoint, made.run.start.steps_per_epoch if made.run.start else 0)
-    st.caption(ui.plain(f"Answers of run {made.run.id}, {weights.lower()}, epoch {found.epochs[-1]:.4g}."))
+    st.caption(ui.plain(f"Answers of run {made.run.id}, {made.checkpoint} weights, epoch {found.epochs[-1]:.4g}."))
     labels, predictions, numbers = found.labels[places], found.predictions[-1][places], found.indices[places]
     names = info.classes
     common = Counter(labels.tolist()).most_common(3)
