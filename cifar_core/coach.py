@@ -15,7 +15,7 @@ from statistics import fmean
 from typing import Any
 
 from cifar_core.config import TrainConfig
-from cifar_core.events import Inspected
+from cifar_core.events import PROBED, Inspected
 
 FEWEST_EPOCHS = 3
 """Of two epochs one cannot tell a direction from chance."""
@@ -48,6 +48,8 @@ class Evidence:
     config: TrainConfig
     """The settings in force."""
     classes: Sequence[str]
+    validation_images: int = PROBED
+    """That are held out."""
 
     @property
     def epochs(self) -> list[dict[str, Any]]:
@@ -67,8 +69,19 @@ class Evidence:
         return bool(self.config.mixup or self.config.cutmix) or self.config.objective == "simclr"
 
 
+def probed(validation_images: int) -> str:
+    """On which images units are called dead, in words."""
+    return (
+        f"on {'each' if validation_images <= PROBED else f'some {PROBED}'} of {validation_images:,} validation images"
+    )
+
+
 def advise(
-    history: Sequence[dict[str, Any]], looks: Sequence[Inspected], config: TrainConfig, classes: Sequence[str]
+    history: Sequence[dict[str, Any]],
+    looks: Sequence[Inspected],
+    config: TrainConfig,
+    classes: Sequence[str],
+    validation_images: int = PROBED,
 ) -> list[Advice]:
     """All that the rules find, the gravest first.
 
@@ -77,8 +90,9 @@ def advise(
         looks: As `Run.inspections` gives it.
         config: The settings in force.
         classes: Names of the classes.
+        validation_images: That are held out.
     """
-    evidence = Evidence(history, looks, config, classes)
+    evidence = Evidence(history, looks, config, classes, validation_images)
     diverging = rate_diverges(evidence)
     # Where the loss runs away, every other figure is bad too, and for no other reason.
     rules = (rate_too_high, rate_too_low, over_fitting, under_fitting, dead_units, class_stuck, slow_data)
@@ -118,6 +132,9 @@ def rate_diverges(about: Evidence) -> Advice | None:
     )
 
 
+NOUGHT = 1e-3
+"""Losses below are as good as 0: a network that has learnt a few images by heart goes up and down among them."""
+
 SWINGS = 2
 SWING_EPOCHS = 5
 SWING = 1.03
@@ -134,7 +151,7 @@ def rate_too_high(about: Evidence) -> Advice | None:
     if len(epochs) < FEWEST_EPOCHS:
         return None
     losses = [row["train_loss"] for row in epochs][-SWING_EPOCHS - 1 :]
-    rises = [new / old for old, new in itertools.pairwise(losses) if new > SWING * old]
+    rises = [new / old for old, new in itertools.pairwise(losses) if new > SWING * max(old, NOUGHT)]
     try_this = f"Divide the learning rate by 3 to 10 (it is {_rate(about):.2g}), or add a warm-up."
     if len(rises) >= SWINGS and len(losses) > FEWEST_EPOCHS:
         return Advice(
@@ -177,7 +194,7 @@ def rate_too_low(about: Evidence) -> Advice | None:
     if len(epochs) < FEWEST_EPOCHS or about.mixes:
         return None
     losses, rates = [row["train_loss"] for row in epochs], [row["learning_rate"] for row in epochs]
-    falls = [1 - new / old for old, new in itertools.pairwise(losses)]
+    falls = [1 - new / max(old, NOUGHT) for old, new in itertools.pairwise(losses)]
     warming_up = rates[-1] > 1.05 * rates[0]
     if warming_up or losses[-1] < LITTLE_LEARNT * about.chance_loss or not all(-FLAT < fall < CREEP for fall in falls):
         return None
@@ -214,13 +231,13 @@ def over_fitting(about: Evidence) -> Advice | None:
     train, held_out = ([row[f"{part}_loss"] for row in epochs] for part in ("train", "validation"))
     # A training loss is the mean of an epoch, as of its middle; a line through two of them tells that at its end.
     at_end = [new - (old - new) / 2 for old, new in itertools.pairwise(train)]
-    gap = fmean(new / max(old, 1e-9) - 1 for old, new in zip(at_end[-3:], held_out[-3:], strict=True))
+    gap = fmean(new / max(old, NOUGHT) - 1 for old, new in zip(at_end[-3:], held_out[-3:], strict=True))
     earlier, lately = fmean(held_out[-4:-2]), fmean(held_out[-2:])
     fell = fmean(train[-4:-2]) - fmean(train[-2:])
     lowest = min(held_out)
     best = epochs[held_out.index(lowest)]
     rose = lately > RISE * lowest and held_out.index(lowest) < len(held_out) - 2
-    if gap < GAP or fell <= 0 or 1 - lately / earlier > 2 * SLOW:
+    if gap < GAP or fell <= 0 or 1 - lately / max(earlier, NOUGHT) > 2 * SLOW:
         return None
     now = epochs[-1]
     evidence = (
@@ -323,7 +340,7 @@ def dead_units(about: Evidence) -> Advice | None:
         if all_off
         else f"Many units of {worst['name']} are dead: zero for every image looked at, they learn nothing.",
         "; ".join(f"{row['name']}: {row['dead']} of {row['units']} ({row['dead'] / row['units']:.0%})" for row in bad)
-        + ", on some 260 validation images.",
+        + f", {probed(about.validation_images)}.",
         f"Start again with a lower learning rate (it is {_rate(about):.2g}) or a warm-up, He initialisation, or a "
         "network with batch norm; dead units do not come back.",
     )

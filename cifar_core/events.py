@@ -100,6 +100,10 @@ class Epoch(Event):
     """Whether no earlier epoch had a higher validation accuracy."""
 
 
+PROBED = 256
+"""Validation images, spread evenly, that tell whether a unit is ever active; fewer where there are fewer."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Inspected(Event):
     """What the network looked like at the end of an epoch; see `cifar_core.watching` for how each figure is made."""

@@ -19,6 +19,7 @@ import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,7 @@ from cifar_core.runs import (
     Run,
     RunError,
     WorkFolder,
+    check_held_out,
     checksum,
     create_run,
     description,
@@ -255,6 +257,8 @@ def _checked(config: TrainConfig, cache: Path, parent: Run | None = None) -> Tra
                 f"A fork of the reference run tells the same classes apart ({', '.join(start.classes)}), but "
                 f"{info.name} has others."
             )
+        if start and parent and start.data_fingerprint == info.fingerprint:
+            check_held_out(config, parent)
     return config
 
 
@@ -299,11 +303,15 @@ class Launched:
 
 def launched(run: WorkFolder) -> Launched | None:
     """Where the last worker came from; None where its process was not started by another one."""
-    boots = [event for event in run.events() if isinstance(event, Boot)][-2:]
-    # A launch says so once before the worker does; work in a process of one's own is said by itself alone.
-    if len(boots) < 2 or boots[0].pid == boots[1].pid or boots[0].host != platform.node():
+    events = run.events()
+    # A launch says so directly before the worker does; work in a process of one's own is said by itself alone.
+    said = worker = None
+    for before, event in pairwise([None, *events]):
+        if isinstance(event, Boot):
+            said, worker = before, event
+    if not isinstance(said, Boot) or not worker or said.pid == worker.pid or said.host != platform.node():
         return None
-    return Launched(boots[0].time, boots[0].pid == os.getpid() or _exists(boots[0].pid))
+    return Launched(said.time, said.pid == os.getpid() or _exists(said.pid))
 
 
 def _exists(process: int) -> bool:
@@ -395,12 +403,19 @@ def start_task(folder: WorkFolder, task: dict[str, Any], cache: Path) -> None:
     """Set a process to a piece of work on stored data; `task` names it and its arguments.
 
     Starting what is already under way does nothing.
+
+    Raises:
+        RunError: The folder cannot be written, or no process can be started.
     """
-    _await_exit(folder)
-    with suppress(Held):
-        with folder.held():
-            write_whole(folder.path / "task.json", json.dumps(task, indent=2).encode())
-        launch(folder, cache)
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        _await_exit(folder)
+        with suppress(Held):
+            with folder.held():
+                write_whole(folder.path / "task.json", json.dumps(task, indent=2).encode())
+            launch(folder, cache)
+    except OSError as error:
+        raise RunError(f"{folder.path.parent} cannot be written: {error.strerror}.") from None
 
 
 def evaluation_task(run: Run, checkpoint: str, info: DataInfo) -> tuple[WorkFolder, dict[str, Any]]:
@@ -615,7 +630,8 @@ def data_task(data: Path, source: str | None) -> tuple[WorkFolder, dict[str, Any
     """Where the reading of a data set is reported, and the task for it; without a source, CIFAR-10 is downloaded."""
     name = hashlib.sha256(source.encode()).hexdigest()[:12] if source else "download"
     folder = data / "tasks" / name
-    folder.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError):  # Starting the task says what is wrong.
+        folder.mkdir(parents=True, exist_ok=True)
     return WorkFolder(folder), {"task": "data", "source": source, "downloads": str(data)}
 
 
@@ -623,7 +639,8 @@ def device_task(data: Path) -> tuple[WorkFolder, dict[str, Any]]:
     """Where it is kept what this machine computes on and why (`device.json`), and the task that finds out."""
     about = (platform.node(), os.cpu_count(), importlib.metadata.version("torch"))
     folder = data / "tasks" / f"device-{hashlib.sha256(repr(about).encode()).hexdigest()[:12]}"
-    folder.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError):  # As above.
+        folder.mkdir(parents=True, exist_ok=True)
     return WorkFolder(folder), {"task": "device"}
 
 
@@ -972,7 +989,7 @@ def _steered(run: Run, training: Training, data: DataSet, stack: ExitStack) -> I
             return
         # A long run says less often how far it is, or its log would be slow to read in the end.
         pause = min(training.seconds / CURVE_POINTS, 10.0)
-        if isinstance(event, Changed):
+        if isinstance(event, Changed | Refused):
             run.fulfilled("change")
         if isinstance(event, Epoch):
             # Before its event: what is said of an epoch is there as soon as the epoch is.

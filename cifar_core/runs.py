@@ -156,17 +156,33 @@ class WorkFolder:
 
         Args:
             values: What exactly is wanted; JSON.
+
+        Raises:
+            RunError: The folder cannot be written, or the run comes with the program.
         """
         self._must_be_ours()
         control = self.path / "control"
-        control.mkdir(exist_ok=True)
-        # What was asked before and not yet taken stays asked.
-        wanted = {**(read_json(control / name) or {}), **(values or {})}
-        write_whole(control / name, json.dumps(wanted).encode())
+        with self._asked_of():
+            control.mkdir(exist_ok=True)
+            # What was asked before and not yet taken stays asked.
+            wanted = {**(read_json(control / name) or {}), **(values or {})}
+            write_whole(control / name, json.dumps(wanted).encode())
 
     def withdraw(self, name: str) -> None:
-        """Take a request back."""
-        (self.path / "control" / name).unlink(missing_ok=True)
+        """Take a request back.
+
+        Raises:
+            RunError: The folder cannot be written.
+        """
+        with self._asked_of():
+            (self.path / "control" / name).unlink(missing_ok=True)
+
+    @contextmanager
+    def _asked_of(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise RunError(f"{self.path.name} cannot be asked for anything: {error.strerror}.") from None
 
     def requested(self, name: str) -> bool:
         return (self.path / "control" / name).exists()
@@ -895,6 +911,8 @@ def _check_fork(config: TrainConfig, parent: Run, checkpoint: str) -> None:
         if ours != theirs:
             said = f"which is {theirs or 'all'}, but {ours or 'all'} was asked for."
             raise RunError(f"A fork keeps the {name} of its parent, {said}")
+    if not parent.read_only:
+        check_held_out(config, parent)
     try:
         done = seen_epochs(parent.checkpoints()[checkpoint])
     except RunError:
@@ -904,6 +922,30 @@ def _check_fork(config: TrainConfig, parent: Run, checkpoint: str) -> None:
         ) from None
     if config.epochs <= done and not _begins_anew(config, parent):
         raise RunError(f"epochs must be above the {done} that the parent's weights have seen, but is {config.epochs}.")
+
+
+def check_held_out(config: TrainConfig, parent: Run) -> None:
+    """A fork on the images of its parent holds none out that its parent's weights were trained on.
+
+    Raises:
+        RunError: It would.
+    """
+    before = parent.config
+    if before.objective == "simclr" and parent.parent is None:
+        # No weights have seen a label yet.
+        return
+    if (config.folds, config.fold if config.folds else 0) != (before.folds, before.fold if before.folds else 0):
+        theirs = f"fold {before.fold} of {before.folds}" if before.folds else "a share"
+        raise RunError(
+            f"A fork holds out the images that its parent did ({theirs}), as its parent's weights were trained on the "
+            "others: keep folds and fold as they are, or begin with fresh weights."
+        )
+    # A smaller share is a part of a larger one.
+    if not config.folds and config.validation_fraction > before.validation_fraction:
+        raise RunError(
+            f"validation_fraction of a fork must be at most that of its parent ({before.validation_fraction:g}), whose "
+            f"weights were trained on all other images, but is {config.validation_fraction:g}."
+        )
 
 
 def _begins_anew(config: TrainConfig, parent: Run) -> bool:

@@ -27,7 +27,7 @@ from cifar_core.config import BEGINS_ANEW, FIELDS, TrainConfig
 from cifar_core.contrastive import discriminant, nt_xent, projection
 from cifar_core.datasets import DataSet
 from cifar_core.distributed import ALONE, Pace, SharedNorms, Team
-from cifar_core.events import Changed, Epoch, Inspected, Progress
+from cifar_core.events import PROBED, Changed, Epoch, Inspected, Progress, Refused
 from cifar_core.models import Classifier
 from cifar_core.models.airbench import fit_whitening
 from cifar_core.networks import PREFIX, PROJECTION, model_tensors
@@ -64,7 +64,20 @@ TRAINED = "trained."
 
 _OF_NETWORK = (PREFIX, PROJECTION)
 
-_DECIDING_ORDER = ("seed", "batch_size", "train_images", "classes", "validation_fraction", "folds", "fold")
+_DECIDING_ORDER = (
+    "data",
+    "seed",
+    "batch_size",
+    "train_images",
+    "classes",
+    "only_selection",
+    "without_selection",
+    "imbalance",
+    "imbalance_ratio",
+    "validation_fraction",
+    "folds",
+    "fold",
+)
 """Where these are the same, every step of an epoch sees the same images."""
 
 
@@ -186,6 +199,8 @@ class Training:
         """Training seconds of this epoch so far."""
         self._validation_seconds = 0.0
         """Of the last validation; 0 before the first."""
+        self._paced_from = (0, 0.0)
+        """The step and the seconds from which on the pace is this training's own, not its parent's."""
         self._stopwatch = watching.Stopwatch(compute.device)
         self._gradient_scale = 1.0
         """Of the gradients as the last step of an epoch leaves them."""
@@ -228,15 +243,17 @@ class Training:
             raise ValueError(f"epochs must be at least {math.ceil(self.epoch)}, as the run is in that epoch already.")
         self._wanted.update(values)
 
-    def _changes(self) -> Iterator[Changed]:
+    def _changes(self) -> Iterator[Changed | Refused]:
         values = {**self._planned.pop(self.step, {}), **self._wanted}
         for later in self._planned.values():
             # What is wanted now is wanted instead of what was once put in force after this step.
             for name in self._wanted:
                 later.pop(name, None)
-        self._wanted = {}
+        asked, self._wanted = bool(self._wanted), {}
         before = {name: getattr(self.config, name) for name in values}
         if values == before:
+            if asked:
+                yield Refused(message="What was asked for is in force already.")
             return
         self.config = self.config.changed(values)
         self._put_in_force()
@@ -252,7 +269,7 @@ class Training:
             if "nesterov" in group:
                 group["nesterov"] = self.config.nesterov and self.config.momentum > 0
 
-    def events(self) -> Iterator[Progress | Epoch | Inspected | Changed]:
+    def events(self) -> Iterator[Progress | Epoch | Inspected | Changed | Refused]:
         """Train to the last epoch, yielding a sign of life about twice a second and a summary after each epoch.
 
         The caller stops by not asking for the next event, and pauses by asking later: time between two events is not
@@ -271,7 +288,7 @@ class Training:
                 yield from self._train_epoch()
             yield from self._validate()
 
-    def _train_epoch(self) -> Iterator[Progress | Changed]:
+    def _train_epoch(self) -> Iterator[Progress | Changed | Refused]:
         images, seed = self.images, self.config.seed
         epoch, first = divmod(self.step, self.steps_per_epoch)
         count = len(images.train_labels)
@@ -489,7 +506,7 @@ class Training:
             advice.append("precision float32 in a new run")
         return Diverged(f"{what}: the steps are too large. Try {' or '.join(advice)}.")
 
-    def _validate(self) -> Iterator[Progress | Epoch | Inspected | Changed]:
+    def _validate(self) -> Iterator[Progress | Epoch | Inspected | Changed | Refused]:
         images = self.images
         train_loss, train_accuracy, seen = self._totals()
         train_loss, train_accuracy, speed = train_loss / seen, train_accuracy / seen, seen / self._epoch_seconds
@@ -614,7 +631,7 @@ class Training:
         """A look at the network that has just been validated, and at the last step's gradients if they are there."""
         images, labels = self.images, self.images.validation_labels.cpu()
         shown = watching.sample_positions(labels)
-        probed = shown + watching.spread(range(len(labels)), watching.PROBED)
+        probed = shown + watching.spread(range(len(labels)), PROBED)
         positions = torch.tensor(probed, device=self.compute.device).split(watching.PROBE_BATCH)
         batches = (normalise(images.validation_images[chosen], images.mean, images.std) for chosen in positions)
         probabilities, dead = watching.probe(self.judged.eval(), batches, self.compute)
@@ -644,7 +661,8 @@ class Training:
     ) -> Progress:
         last_step = max(self.step - 1, 0)
         known_then = self.validation_losses[: last_step // self.steps_per_epoch]
-        per_step = (self.seconds + self._epoch_seconds) / max(self.step, 1)
+        since_step, since_seconds = self._paced_from if self.step > self._paced_from[0] else (0, 0.0)
+        per_step = (self.seconds + self._epoch_seconds - since_seconds) / max(self.step - since_step, 1)
         if per_validation is None:
             # Before the first one: it goes forward only, which is about a third of a training step.
             images = self.images
@@ -723,13 +741,15 @@ class Training:
             without = {name: tensor for name, tensor in tensors.items() if not name.startswith("optimizer.")}
             self.restore(without, {**counters, "config": dataclasses.asdict(config), "step": 0})
         self.best_accuracy = -1.0
+        self._validation_seconds = 0.0
         if all(before.get(name, FIELDS[name].default) == getattr(config, name) for name in _DECIDING_ORDER):
             self.step = int(counters["step"])
-            return
-        # In whole epochs, as the steps of one are others here.
-        self.step = min(len(self.validation_losses), config.epochs) * steps_per_epoch
-        self._sums.zero_()
-        self._seen, self._epoch_seconds = 0, 0.0
+        else:
+            # In whole epochs, as the steps of one are others here.
+            self.step = min(len(self.validation_losses), config.epochs) * steps_per_epoch
+            self._sums.zero_()
+            self._seen, self._epoch_seconds = 0, 0.0
+        self._paced_from = (self.step, self.seconds + self._epoch_seconds)
 
     def _take_weights(self, tensors: dict[str, Tensor], with_head: bool) -> None:
         weights = {name: tensor for name, tensor in tensors.items() if name.startswith(PREFIX)}

@@ -35,8 +35,6 @@ REACH = 4.0
 """Deviations to either side of the mean that a histogram shows; what lies farther out counts to its outermost bins."""
 
 SAMPLES = 12
-PROBED = 256
-"""Validation images, spread evenly, that tell whether a unit is ever active."""
 PROBE_BATCH = 64
 
 RULES: dict[type[nn.Module], str] = {

@@ -32,6 +32,9 @@ def test_settings_that_are_handed_over_are_those_named_and_no_others() -> None:
         {"flip": 0.5, "learning_rate": 0.1, "only_selection": "cats.0123", "without_selection": ""},
         [],
     )
+    values, (sentence,) = address.named("lr:99,epochs:3")
+    assert values == {"epochs": 3}, "what does not fit is left out"
+    assert "must be at most" in sentence
     values, (sentence,) = address.named("flip:0.1,rotation:many")
     assert values == {"flip": 0.1}
     assert "rotation" in sentence

@@ -260,6 +260,14 @@ def test_real_trainings_with_good_and_bad_rates(make_run: Callable[..., Run], ra
         assert not {"rate too low", "rate too high", "diverging"} & set(said)
 
 
+@pytest.mark.parametrize("losses", [[0.0] * 6, [0.0, 1e-7] * 3, [2.0, 0.5, 0.0, 0.0, 0.0, 0.0]])
+def test_a_loss_of_nought_is_no_trouble(losses: list[float]) -> None:
+    """As of a network that has learnt a few images by heart."""
+    said = rules(rows(losses, train_accuracy=[1.0] * 6, validation_loss=[3.0] * 6))
+    assert "rate too high" not in said
+    assert "rate too low" not in said
+
+
 # Units, classes, data ------------------------------------------------------------------------------------------------
 
 
@@ -272,7 +280,9 @@ def test_dead_units_are_told_of_where_they_are_many_and_cannot_come_back() -> No
     ]
     looks = [look(epoch, dead=layers) for epoch in (1, 2, 3)]
     advice = rules(rows(SOUND[:3]), looks)["dead units"]
-    assert advice.evidence == "relu2: 40 of 64 (62%), on some 260 validation images."
+    assert advice.evidence == "relu2: 40 of 64 (62%), on each of 256 validation images."
+    (advice,) = advise(rows(SOUND[:3]), looks, TrainConfig(), CLASSES, 5000)
+    assert advice.evidence == "relu2: 40 of 64 (62%), on some 256 of 5,000 validation images."
     assert advice.severity == "warning"
     layers[1]["dead"] = 64
     assert rules(rows(SOUND[:3]), looks)["dead units"].severity == "problem"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from cifar_core import job
+from cifar_core import job, runs
 from cifar_core.config import FIELD_TYPES, FIELDS, MODELS, RECIPES, TrainConfig, label
-from cifar_core.events import Boot, Changed, End, TaskProgress, duration
+from cifar_core.events import Boot, Changed, End, Refused, TaskProgress, duration
 from cifar_core.runs import Held, Run, RunError, list_runs, write_whole
 from cifar_core.suggestions import suggestions, tried
 from pages.ui import live, settings
-from tests.conftest import Tiny, epoch_event, progress_event, start_event
+from tests.conftest import Tiny, epoch_event, progress_event, start_event, tiny_config
 
 PAGE = "pages/train.py"
 
@@ -549,6 +551,84 @@ def test_a_run_is_made_longer_and_saved(run_in_state: Callable[..., Run], dashbo
     assert run.taken("change") == {"epochs": 8}
     pressed(app, "Save now")
     assert run.taken("save") == {}
+
+
+@pytest.mark.parametrize(("state", "epochs"), [("running", 998), ("finished", 998), ("finished", 1000)])
+def test_no_run_is_made_longer_than_can_be(
+    run_in_state: Callable[..., Run], dashboard: Open, state: str, epochs: int
+) -> None:
+    run = run_in_state(state, epochs=epochs)
+    app = dashboard(PAGE, run=run.id)
+    assert not app.exception
+    limits = [number.max for number in app.number_input if number.label == "More epochs"]
+    assert limits == ([1000 - epochs] if epochs < 1000 else [])
+    assert ("Train on" in labels(app)) == (state == "finished" and epochs < 1000)
+
+
+def test_what_was_refused_after_the_end_is_said(run_in_state: Callable[..., Run], dashboard: Open) -> None:
+    run = run_in_state("finished")
+    run.append(Refused(message="epochs must be at most 1000."))
+    assert "epochs must be at most 1000." in texts(dashboard(PAGE, run=run.id))
+
+
+class Redrawn(Exception):
+    """The whole page would be drawn anew."""
+
+
+def test_the_settings_of_a_run_follow_what_is_changed(
+    run_in_state: Callable[..., Run], dashboard: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_in_state("running", learning_rate=0.02)
+    outside = live._outside(run)
+    run.append(Changed(step=16, epoch=1.45, values={"learning_rate": 0.01}, before={"learning_rate": 0.02}))
+
+    def rerun() -> None:
+        raise Redrawn
+
+    real = live.st.rerun
+    monkeypatch.setattr(live.st, "rerun", rerun)
+    with pytest.raises(Redrawn):
+        live._watch(str(run.path), True, outside, live._tick(run))
+    monkeypatch.setattr(live.st, "rerun", real)
+    app = dashboard(PAGE, run=run.id)
+    table = next(frame.value for frame in app.dataframe if "Meaning" in frame.value.columns).set_index("Setting")
+    assert table.loc["Learning rate", "Value"] == "0.01 (began with 0.02)"
+
+
+@pytest.mark.parametrize("button", ["Pause", "Stop and keep", "Save now", "One more epoch"])
+def test_a_full_disk_is_said_where_something_is_asked_for(
+    run_in_state: Callable[..., Run], dashboard: Open, monkeypatch: pytest.MonkeyPatch, button: str
+) -> None:
+    run = run_in_state("running")
+    app = dashboard(PAGE, run=run.id)
+    monkeypatch.setattr(live, "WORD_SECONDS", 0.0)
+
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(runs, "write_whole", full)
+    pressed(app, button)
+    assert f"{run.id} cannot be asked for anything: No space left on device." in app.toast[0].value.replace("\\", "")
+
+
+def test_a_damaged_member_of_a_series_costs_its_own_row_alone(tiny: Tiny, runs_root: Path, dashboard: Open) -> None:
+    made = job.new_series(tiny_config(tiny), "seeds", 2, runs_root, tiny.cache)
+    (made[0].path / "config.json").write_bytes(b"{")
+    app = dashboard(PAGE, run=made[1].id)
+    assert not app.exception
+    rows = next(frame.value for frame in app.dataframe if "which" in frame.value.columns)
+    assert sorted(rows["which"].dropna()) == [made[1].config.seed]
+
+
+def test_the_plan_of_a_cross_validation_is_that_of_its_folds(dashboard: Open, tiny: Tiny) -> None:
+    app = dashboard(PAGE, recipe="single_conv", set="batch_size:16")
+    alone = re.search(r"([\d,]+) an epoch", texts(app))
+    app.selectbox(key="series_kind").set_value("folds").run()
+    fold = re.search(r"([\d,]+) an epoch", texts(app))
+    assert alone
+    assert fold
+    # 180 images, of which a tenth or a fifth is held out.
+    assert (alone[1], fold[1]) == ("11", "9")
 
 
 def test_a_long_step_is_said(run_in_state: Callable[..., Run], dashboard: Open) -> None:

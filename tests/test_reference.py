@@ -119,6 +119,32 @@ def test_a_fork_of_it_is_a_run_of_the_visitors_own(built_in: Run, runs_root: Pat
     assert [(depth, run.id) for depth, run in in_families(list_runs(runs_root))] == [(0, "reference"), (1, fork.id)]
 
 
+def test_a_fork_of_it_on_fewer_images_trains_whole_epochs(
+    built_in: Run, runs_root: Path, cache: Path, tiny_source: Path, tmp_path: Path, dashboard: Open
+) -> None:
+    other = shutil.copytree(tiny_source, tmp_path / "fewer")
+    for folder in (other / "train").iterdir():
+        for picture in sorted(folder.iterdir())[15:]:
+            picture.unlink()
+    info = open_dataset(other, cache).info
+    config = making.TrainConfig.from_values({**built_in.config.__dict__, "data": str(other), "epochs": 4})
+    fork = work(job.new_run(config, runs_root, cache, parent=built_in, checkpoint="best"), cache)
+    assert fork.state == "finished", fork.last_end
+    assert fork.start is not None
+    assert built_in.best is not None
+    assert fork.start.steps_per_epoch < 11
+    assert [epoch.epoch for epoch in fork.epochs] == list(range(built_in.best.epoch + 1, 5))
+    app = dashboard("pages/train.py", data=info.id, begin="reference:best", run="reference")
+    app.selectbox(key="set_data").set_value(str(other)).run()
+    assert "Where Images in fewer shows the same pictures, they have seen most of what is held out here" in texts(app)
+
+
+def test_a_fork_of_it_on_its_own_images_holds_out_what_it_did(built_in: Run, runs_root: Path, tiny: Tiny) -> None:
+    config = tiny_config(tiny, epochs=3, validation_fraction=0.5)
+    with pytest.raises(RunError, match="validation_fraction of a fork must be at most"):
+        job.new_run(config, runs_root, tiny.cache, parent=built_in, checkpoint="best")
+
+
 def test_a_fork_of_it_must_know_the_same_classes(
     built_in: Run, runs_root: Path, cache: Path, tiny_source: Path, tmp_path: Path
 ) -> None:

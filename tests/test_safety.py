@@ -517,6 +517,27 @@ def test_an_orphan_is_found_and_ended_even_where_it_does_not_listen(orphan: Run,
     assert orphan.state == "interrupted"
 
 
+def test_only_a_launch_directly_before_the_worker_tells_who_set_it_going(run_in_state: Callable[..., Run]) -> None:
+    run, here, gone = run_in_state("stopped"), job.platform.node(), 2**22 + 1
+    run.append(Boot(pid=gone, host=here))
+    assert job.launched(run) is None, "in a terminal, twice: nobody launched the second one"
+    run.append(Boot(pid=os.getpid(), host=here))
+    assert job.launched(run) == job.Launched(run.events()[-2].time, still_there=False)
+
+
+def test_a_folder_that_cannot_be_written_is_said_by_the_overview(
+    cache: Path, dashboard: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, *_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    app = dashboard("pages/overview.py")
+    assert not app.exception
+    said = " ".join(error.value for error in app.error).replace("\\", "")
+    assert f"{cache.parent / 'tasks'} cannot be written: Permission denied." in said
+
+
 def test_a_process_that_is_not_the_worker_is_never_ended(run_in_state: Callable[..., Run]) -> None:
     run = run_in_state("running")
     stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])

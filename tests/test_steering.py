@@ -10,9 +10,12 @@ import pytest
 import torch
 
 from cifar_core import job
+from cifar_core.compute import choose
+from cifar_core.datasets import open_dataset
 from cifar_core.events import End, Epoch, Event, Progress, Refused
 from cifar_core.networks import load_tensors
 from cifar_core.runs import Run, RunError, create_run, kept_epochs, repeat_run
+from cifar_core.subsets import training_indices
 from tests.conftest import Tiny, tiny_config, work
 
 
@@ -245,6 +248,73 @@ def test_a_fork_begins_with_its_parents_weights_and_its_curve_on_its_parents(tin
     assert 0 < moved < 1e-3, "with so small a learning rate the weights stay near the parent's"
     assert same(weights(trained_run), before)
     assert len(trained_run.epochs) == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "steps"), [({"imbalance": "step", "imbalance_ratio": 10.0}, None), ({"train_images": 30}, 2)]
+)
+def test_a_fork_on_other_images_begins_with_a_whole_epoch(
+    tiny: Tiny, trained_run: Run, settings: dict[str, Any], steps: int | None
+) -> None:
+    """However many steps an epoch of these has."""
+    child = create_run(tiny_config(tiny, epochs=4, **settings), trained_run.path.parent, parent=trained_run)
+    work(child, tiny.cache)
+    assert child.state == "finished", child.last_end
+    assert child.start is not None
+    assert child.start.steps_per_epoch < 11
+    assert steps in (None, child.start.steps_per_epoch)
+    assert child.start.step == 2 * child.start.steps_per_epoch
+    assert [epoch.epoch for epoch in child.epochs] == [3, 4]
+    assert child.epochs[-1].step == 4 * child.start.steps_per_epoch
+
+
+def test_the_time_left_of_a_fork_is_by_its_own_pace(tiny: Tiny, trained_run: Run) -> None:
+    from cifar_core.models import create
+    from cifar_core.networks import load_tensors
+    from cifar_core.training import Training, material
+
+    tensors, metadata = load_tensors(trained_run.checkpoints()["last"])
+    config = tiny_config(tiny, epochs=4, train_images=30)
+    compute = choose("cpu", "float32")
+    data = open_dataset(tiny.source, tiny.cache)
+    training = Training(config, create("single_conv", 3), material(config, data, compute.device), compute)
+    training.fork(tensors, {**metadata["training"], "seconds": 1000.0, "validation_seconds": 500.0})
+    left = [event.seconds_left for event in training.events() if isinstance(event, Epoch | Progress)]
+    assert left
+    assert max(seconds or 0.0 for seconds in left) < 10, "its parent was on a slower machine"
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"validation_fraction": 0.4}, "validation_fraction of a fork must be at most that of its parent .0.1."),
+        ({"folds": 5, "fold": 1}, "A fork holds out the images that its parent did"),
+    ],
+)
+def test_a_fork_holds_nothing_out_that_its_parent_was_trained_on(
+    tiny: Tiny, trained_run: Run, settings: dict[str, Any], why: str
+) -> None:
+    config = tiny_config(tiny, epochs=3, **settings)
+    with pytest.raises(RunError, match=why):
+        job.new_run(config, trained_run.path.parent, tiny.cache, parent=trained_run)
+    with pytest.raises(RunError, match="A fork holds out the images that its parent did"):
+        job.new_series(tiny_config(tiny, epochs=3), "folds", 3, trained_run.path.parent, tiny.cache, trained_run)
+    smaller = tiny_config(tiny, epochs=3, validation_fraction=0.05)
+    fork = work(job.new_run(smaller, trained_run.path.parent, tiny.cache, parent=trained_run), tiny.cache)
+    data = open_dataset(tiny.source, tiny.cache)
+    ours, theirs = (set(training_indices(run.config, data)[1].tolist()) for run in (fork, trained_run))
+    assert ours < theirs, "a smaller share is a part of a larger one"
+
+
+def test_what_is_asked_for_and_in_force_already_is_answered(tiny: Tiny, runs_root: Path, often: None) -> None:
+    run = create_run(tiny_config(tiny, epochs=2), runs_root)
+    for _ in steered(run, tiny.cache, {8: {"epochs": 2}}):
+        pass
+    (refused,) = [event for event in run.events() if isinstance(event, Refused)]
+    assert refused.message == "What was asked for is in force already."
+    assert run.state == "finished"
+    assert not run.changes
+    assert not list((run.path / "control").glob(".*")), "nothing is left to be asked of the next worker"
 
 
 def test_a_fork_of_the_best_epoch_with_another_optimiser_and_batch_size(tiny: Tiny, trained_run: Run) -> None:

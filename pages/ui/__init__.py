@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -200,11 +200,7 @@ def no_data(reads: bool = True) -> None:
     if reads and named and named not in unwanted() and named != DRAWN:
         with st.container(border=True):
             st.markdown(f"**No images here yet.** Those of {plain(named)} are being read.")
-            try:
-                folder, task = job.data_task(place().downloads, named)
-            except OSError as error:
-                st.error(plain(f"{place().downloads} cannot be written: {error.strerror}."))
-                return
+            folder, task = job.data_task(place().downloads, named)
             background(folder, task, done=False)
         if folder.alive:
             return
@@ -213,16 +209,14 @@ def no_data(reads: bool = True) -> None:
             f"**No images here yet.** {plain(DRAWN_NAME)} is being made, ten classes to look at and to train on. Or "
             "open a data set you have, or fetch the original CIFAR-10 (170 MB)."
         )
+        folder, task = job.data_task(place().downloads, DRAWN)
         try:
-            folder, task = job.data_task(place().downloads, DRAWN)
             # By itself but once, and without a rerun, which would wipe off what the page has just said.
             if not folder.alive and "drawing_begun" not in st.session_state:
                 st.session_state["drawing_begun"] = True
                 job.start_task(folder, task, place().cache)
         except RunError as error:
             st.error(plain(str(error)))
-        except OSError as error:
-            st.error(plain(f"{place().downloads} cannot be written: {error.strerror}."))
         else:
             background(folder, task, done=False, start="Draw them")
         link("Data", "Open a data set")
@@ -386,8 +380,25 @@ def _task_progress(path: str) -> None:
             st.progress(min(progress.done / max(progress.total, 1), 1.0), text=text)
         else:
             st.progress(0.0, text="Starting")
-        if st.button("Stop", icon=":material/stop:", key=f"stop-{folder.path.name}"):
-            folder.request("stop")
+        st.button("Stop", icon=":material/stop:", key=f"stop-{folder.path.name}", on_click=ask, args=(folder, "stop"))
+
+
+def ask(folder: WorkFolder, what: str, values: Mapping[str, Any] | None = None) -> None:
+    """Ask a worker for something, on a click."""
+    _said_if_not(lambda: folder.request(what, values))
+
+
+def take_back(folder: WorkFolder, what: str) -> None:
+    """Take back what a worker was asked for, on a click."""
+    _said_if_not(lambda: folder.withdraw(what))
+
+
+def _said_if_not(action: Callable[[], None]) -> None:
+    try:
+        action()
+    except RunError as error:
+        # Of a run of another user, on a full disk, or deleted since the page was drawn.
+        st.toast(plain(str(error)), icon=":material/error:")
 
 
 def plain(text: str) -> str:

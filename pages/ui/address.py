@@ -31,24 +31,33 @@ def listed(values: Mapping[str, Any]) -> str:
 
 def named(text: str) -> tuple[dict[str, Any], list[str]]:
     """The settings that `listed` wrote, and no others; what does not fit is left out as by `read`."""
-    config, refused = read(text, TrainConfig())
-    return {name: getattr(config, name) for name in _parsed(text)[0]}, refused
+    _, found, refused = _fitting(text, TrainConfig())
+    return found, refused
 
 
 def read(text: str, base: TrainConfig) -> tuple[TrainConfig, list[str]]:
     """What `written` wrote, put into `base`; whatever does not fit is left out, and why is said in sentences."""
+    config, _, refused = _fitting(text, base)
+    return config, refused
+
+
+def _fitting(text: str, base: TrainConfig) -> tuple[TrainConfig, dict[str, Any], list[str]]:
+    """`base` with the settings that fit, these alone, and why others do not."""
     config = base
     found, refused = _parsed(text)
     try:
-        return dataclasses.replace(base, **found), refused
+        return dataclasses.replace(base, **found), found, refused
     except ValueError:
         # One after the other, so that a bad one is left out alone.
+        fit = {}
         for name, value in found.items():
             try:
                 config = dataclasses.replace(config, **{name: value})
             except ValueError as error:
                 refused.append(str(error))
-    return config, refused
+            else:
+                fit[name] = value
+    return config, fit, refused
 
 
 def _parsed(text: str) -> tuple[dict[str, Any], list[str]]:

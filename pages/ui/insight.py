@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import streamlit as st
 
-from cifar_core.coach import FEWEST_EPOCHS, Advice, advise
+from cifar_core.coach import FEWEST_EPOCHS, Advice, advise, probed
 from cifar_core.events import Inspected, Start
 from cifar_core.runs import Run, RunError
 from pages import ui
@@ -26,7 +26,8 @@ def show(run: Run) -> None:
     if not history or not start:
         return
     try:
-        _coach(advise(history, looks, run.settings, start.classes), sum(row["whole_epoch"] for row in history))
+        found = advise(history, looks, run.settings, start.classes, start.validation_images)
+        _coach(found, sum(row["whole_epoch"] for row in history))
     except RunError as error:
         st.error(ui.plain(str(error)))
     rate, speed = st.columns(2)
@@ -137,8 +138,8 @@ def _layers(run: Run, start: Start, looks: Sequence[Inspected]) -> None:
             )
         rules = " or ".join(sorted({row["rule"] for row in looks[-1].dead}))
         st.caption(
-            f"Share of the channels or outputs of an activation that are {rules} for every one of some 250 validation "
-            "images. Behind a ReLU such a unit gets no gradient and stays dead."
+            f"Share of an activation's channels or outputs that are {rules} {probed(start.validation_images)}. Behind "
+            "a ReLU such a unit gets no gradient and stays dead."
         )
 
 
@@ -174,6 +175,11 @@ def _samples(run: Run, start: Start, looks: Sequence[Inspected]) -> None:
     if info is None:
         return
     latest = looks[-1]
+    born = run.parent_run and run.parent_run.start
+    if born and not run.epochs and born.data_fingerprint != start.data_fingerprint:
+        # Until its first epoch ends, the looks of a fork are its parent's.
+        st.caption("After the first epoch on these images; its parent was trained on others.")
+        return
     images = loaders.data_set(info.id, info.fingerprint, ui.place().cache).train.images
     captions, alts = [], []
     for sample in latest.samples:

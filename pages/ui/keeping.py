@@ -203,8 +203,8 @@ def waiting_lines() -> None:
                     "Cancel",
                     icon=":material/close:",
                     key=f"cancel-{run.id}",
-                    on_click=run.request,
-                    args=("stop",),
+                    on_click=ui.ask,
+                    args=(run, "stop"),
                     disabled=run.requested("stop"),
                     help="It can be resumed later.",
                 )
@@ -227,8 +227,8 @@ def orphans(runs: Sequence[Run]) -> None:
                 "Stop and keep",
                 icon=":material/stop:",
                 key=f"stop-{run.id}",
-                on_click=run.request,
-                args=("stop",),
+                on_click=ui.ask,
+                args=(run, "stop"),
                 disabled=run.requested("stop"),
                 help="Its weights are kept, and it can be resumed later.",
             )

@@ -42,17 +42,22 @@ def watch(run: Run) -> None:
     """Show a run and what can be done with it; polls only while there is something to wait for."""
     alive = run.alive
     # The fragment keeps the arguments of the last full run, so it gets the folder and asks that for the rest.
-    started = run.start is not None
+    outside = _outside(run)
     tick = _tick(run)
-    st.fragment(_watch, run_every=tick if alive else None)(str(run.path), alive, started, tick)
+    st.fragment(_watch, run_every=tick if alive else None)(str(run.path), alive, outside, tick)
     _facts(run)
 
 
-def _watch(path: str, was_alive: bool, had_started: bool, tick: float) -> None:
+def _outside(run: Run) -> tuple[bool, int]:
+    """What the part of the page tells that is not drawn at each tick: whether it has begun, and changes of settings."""
+    return run.start is not None, len(run.changes)
+
+
+def _watch(path: str, was_alive: bool, outside: tuple[bool, int], tick: float) -> None:
     run = Run(Path(path))
     # What lies outside this fragment, and does not change from tick to tick, follows at these moments only. A tick only
     # grows, or an estimate beside a limit would have the page drawn again and again.
-    if run.alive != was_alive or (run.start is not None) != had_started or (run.alive and _tick(run) > tick):
+    if run.alive != was_alive or _outside(run) != outside or (run.alive and _tick(run) > tick):
         st.rerun()
     try:
         settings = run.settings
@@ -98,16 +103,16 @@ def _controls(run: Run, settings: TrainConfig) -> None:
         ui.state_badge(state)
         if run.alive:
             if state == "paused" or run.requested("pause"):
-                st.button("Resume", icon=":material/play_arrow:", on_click=run.withdraw, args=("pause",))
+                st.button("Resume", icon=":material/play_arrow:", on_click=ui.take_back, args=(run, "pause"))
             else:
                 st.button(
-                    "Pause", icon=":material/pause:", on_click=run.request, args=("pause",), disabled=state != "running"
+                    "Pause", icon=":material/pause:", on_click=ui.ask, args=(run, "pause"), disabled=state != "running"
                 )
             st.button(
                 "Stopping" if stopping else "Cancel" if state == "waiting" else "Stop and keep",
                 icon=":material/stop:",
-                on_click=run.request,
-                args=("stop",),
+                on_click=ui.ask,
+                args=(run, "stop"),
                 disabled=stopping,
                 help="Takes the run out of the line; it can be started later."
                 if state == "waiting"
@@ -130,11 +135,17 @@ def _controls(run: Run, settings: TrainConfig) -> None:
                 _launch(run)
             end = run.last_end
             if end and end.reason == "diverged":
-                calmer = run.settings.learning_rate / 10
-                if st.button(f"Resume with learning rate {calmer:g}", icon=":material/trending_down:", key="calmer"):
-                    _launch(run, {"learning_rate": calmer})
+                _calmer(run, settings.learning_rate / 10)
     if run.alive:
         _say_who_started(run)
+
+
+def _calmer(run: Run, rate: float) -> None:
+    """Go on with a lower learning rate, where there is a lower one."""
+    if rate < FIELDS["learning_rate"].metadata["low"]:
+        return
+    if st.button(f"Resume with learning rate {rate:g}", icon=":material/trending_down:", key="calmer"):
+        _launch(run, {"learning_rate": rate})
 
 
 def _launch(run: Run, values: dict[str, Any] | None = None) -> None:
@@ -218,6 +229,9 @@ def _since_boot(run: Run) -> list[str]:
             said.append(event.message)
         elif isinstance(event, Changed) and event.reason:
             said.append(event.reason)
+        elif isinstance(event, Refused) and not run.alive:
+            # While it trains, this is said where it was asked.
+            said.append(event.message)
     return said[::-1]
 
 
@@ -267,7 +281,8 @@ def _longer(run: Run, settings: TrainConfig) -> None:
         help=f"Trains {settings.epochs + 1} epochs in all." + stretched,
     )
     with st.popover("Longer", icon=":material/more_time:", disabled=settings.epochs >= MOST_EPOCHS):
-        more = st.number_input("More epochs", 1, MOST_EPOCHS - settings.epochs, 5, key=f"longer-{run.id}")
+        most = MOST_EPOCHS - settings.epochs
+        more = st.number_input("More epochs", 1, most, min(5, most), key=f"longer-{run.id}")
         st.button(
             f"Train {settings.epochs + more} epochs in all",
             on_click=_ask,
@@ -280,7 +295,7 @@ def _ask(run: Run, what: str, values: dict[str, Any] | None = None) -> None:
     """Ask the worker for something, and wait a moment for it, so that the page mostly shows what came of it at once."""
     if what == "change":
         st.session_state[f"asked-{run.id}"] = len(_words(run))
-    run.request(what, values)
+    ui.ask(run, what, values)
     limit = time.monotonic() + WORD_SECONDS
     while run.state == "running" and time.monotonic() < limit:
         if not run.requested(what) and (what != "change" or _answer(run)):
@@ -404,8 +419,9 @@ def _told(change: Changed) -> str:
 def _afterwards(run: Run, settings: TrainConfig) -> None:
     """What can still be made of a run that has ended."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        if not run.read_only:
-            more = st.number_input("More epochs", 1, 1000, 1, key=f"more-{run.id}", width=150)
+        most = MOST_EPOCHS - settings.epochs
+        if not run.read_only and most > 0:
+            more = st.number_input("More epochs", 1, most, 1, key=f"more-{run.id}", width=150)
             if st.button(
                 "Train on", icon=":material/play_arrow:", help="Goes on from the last step with a longer schedule."
             ):

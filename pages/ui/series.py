@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import pandas as pd
 import streamlit as st
 
 from cifar_core import series
-from cifar_core.runs import Run
+from cifar_core.config import TrainConfig
+from cifar_core.runs import Run, RunError
 from cifar_core.series import Series, Spread
 from pages import ui
 
 KINDS = {"": "No repeats", "seeds": "Several seeds", "folds": "Cross-validation"}
 
 
-def choose() -> None:
-    """Whether the next start is of one run or of a series, and of how many; `chosen` tells what was chosen."""
+def choose(folds: bool = True) -> None:
+    """Whether the next start is of one run or of a series, and of how many; `chosen` tells what was chosen.
+
+    Args:
+        folds: Whether a cross-validation is offered.
+    """
+    kinds = [kind for kind in KINDS if folds or kind != "folds"]
+    if st.session_state.get("series_kind", "") not in kinds:
+        st.session_state["series_kind"] = ""
     kind = st.selectbox(
         "Repeats",
-        list(KINDS),
+        kinds,
         format_func=lambda kind: KINDS[kind],
         key="series_kind",
         # A reload of the page keeps it.
@@ -38,6 +47,14 @@ def chosen() -> tuple[str, int]:
     """The kind of series and the number of its runs; an empty kind and 1 for a single run."""
     kind = st.session_state.get("series_kind", "")
     return (kind, int(st.session_state[f"series_{kind}"])) if kind else ("", 1)
+
+
+def first(config: TrainConfig) -> TrainConfig:
+    """The settings of the first run of what was chosen; those alone where Start will refuse it."""
+    kind, count = chosen()
+    with suppress(ValueError):
+        return series.configs(config, kind, count)[0] if kind else config
+    return config
 
 
 def show(run: Run) -> None:
@@ -90,7 +107,12 @@ def member_rows(known: Series, runs: Sequence[Run]) -> pd.DataFrame:
     for run in runs:
         mine = series.series_of(run)
         done = run.epochs
-        which = (mine.index if mine else 0) if known.kind == "folds" else run.config.seed
+        which = mine.index if mine else None
+        if known.kind == "seeds":
+            try:
+                which = run.config.seed
+            except RunError:
+                which = None
         rows.append(
             {
                 "which": which,

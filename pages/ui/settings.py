@@ -8,10 +8,12 @@ from typing import Any
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from cifar_core import selections
 from cifar_core.config import FIELD_TYPES, FIELDS, GROUPS, MODELS, RECIPES, TrainConfig, label
 from cifar_core.datasets import DataInfo, cached
+from cifar_core.events import Start
 from cifar_core.runs import Run, RunError, family_of, list_runs, seen_epochs
 from cifar_core.schedules import planned, unforeseen
 from cifar_core.subsets import chosen_classes, class_names, info_of_classes, listed_classes
@@ -158,21 +160,27 @@ def form(parent: Run | None = None, checkpoint: str = "last") -> TrainConfig | N
     except (ValueError, TypeError) as error:
         top.error(ui.plain(str(error)))
         return None
-    _preview(config, info)
+    above = top.container()
+    with top:
+        # The weights of a parent were trained on the images that other folds hold out.
+        series.choose(folds=parent is None or parent.config.objective == "simclr")
+    kind, count = series.chosen()
+    # Of the first of the runs; the others differ from it in their seed or fold alone.
+    first = series.first(config)
+    _preview(first, info)
     if info:
-        ranging.find(config, info, parent, checkpoint)
+        ranging.find(first, info, parent, checkpoint)
     if not infos:
-        with top:
+        with above:
             ui.no_data()
     elif info:
         # In full, which the narrow list below may not show.
-        top.markdown(f"Trains on **{ui.plain(info.name)}**.")
+        above.markdown(f"Trains on **{ui.plain(info.name)}**.")
+        if parent and parent.read_only and parent.start and info.kind != "drawn":
+            _warn_of_other_images(above, info, parent.start)
     if handed and all(values.get(name, value) == value for name, value in handed.items()):
         what = "Augmentation and normalisation" if set(PIPELINE) <= set(handed) else ", ".join(map(label, handed))
-        top.caption(f"Taken over from another page: {ui.plain(what)}.")
-    with top:
-        series.choose()
-    kind, count = series.chosen()
+        above.caption(f"Taken over from another page: {ui.plain(what)}.")
     if kind:
         said = f"Start {count} {'forks' if parent else 'trainings'}"
     else:
@@ -187,6 +195,17 @@ def form(parent: Run | None = None, checkpoint: str = "last") -> TrainConfig | N
     ):
         return config
     return None
+
+
+def _warn_of_other_images(place: DeltaGenerator, info: DataInfo, start: Start) -> None:
+    """Say what a fork of the reference holds out, where its images are not the very ones of its parent."""
+    if info.fingerprint != start.data_fingerprint:
+        place.caption(
+            ui.plain(
+                f"The weights were trained on {start.data_name}. Where {info.name} shows the same pictures, they have "
+                "seen most of what is held out here, and validation accuracy is too good."
+            )
+        )
 
 
 QUICK = ("learning_rate", "dropout", "weight_decay", "momentum", "augmentation_strength")
@@ -263,7 +282,8 @@ def _preview(config: TrainConfig, info: DataInfo | None) -> None:
             if sum(counts)
             else "These settings leave no training images; Start says why."
         )
-    steps_per_epoch = max(math.ceil(images / config.batch_size), 1)
+    # As in training: a last batch of one image is left out.
+    steps_per_epoch = max(images // config.batch_size + (images % config.batch_size > 1), 1)
     with st.expander("Course of the learning rate"):
         frame = pd.DataFrame(planned(config, steps_per_epoch), columns=["epoch", "learning rate"])
         st.vega_lite_chart(frame, charts.SCHEDULE_CURVE, key="schedule", alt="Planned learning rate by epoch")

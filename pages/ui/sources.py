@@ -165,11 +165,7 @@ def _of_command_line(known: tuple[str, ...]) -> tuple[WorkFolder, dict[str, Any]
     place = ui.place()
     if not place.data or place.data in ui.unwanted() or loaders.prepared(place.data, place.cache, known):
         return None
-    try:
-        return job.data_task(place.downloads, place.data)
-    except OSError as error:
-        st.error(ui.plain(f"{place.downloads} cannot be written: {error.strerror}."))
-        return None
+    return job.data_task(place.downloads, place.data)
 
 
 def _tasks(downloads: Path) -> dict[str, tuple[WorkFolder, dict[str, Any]]]:
@@ -185,13 +181,11 @@ def _tasks(downloads: Path) -> dict[str, tuple[WorkFolder, dict[str, Any]]]:
 
 def _begin(source: str | None) -> None:
     place = ui.place()
+    folder, task = job.data_task(place.downloads, source)
     try:
-        folder, task = job.data_task(place.downloads, source)
         job.start_task(folder, task, place.cache)
     except RunError as error:
         st.error(ui.plain(str(error)))
-    except OSError as error:
-        st.error(ui.plain(f"{place.downloads} cannot be written: {error.strerror}."))
     else:
         ui.unwanted().discard(str(source))
         _remember(folder.path.name)
