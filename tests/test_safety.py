@@ -520,7 +520,10 @@ def test_an_orphan_is_found_and_ended_even_where_it_does_not_listen(orphan: Run,
 def test_only_a_launch_directly_before_the_worker_tells_who_set_it_going(run_in_state: Callable[..., Run]) -> None:
     run, here, gone = run_in_state("stopped"), job.platform.node(), 2**22 + 1
     run.append(Boot(pid=gone, host=here))
+    run.append(End(outcome="stopped", message="Stopped."))
+    run.append(Boot(pid=os.getpid(), host=here))
     assert job.launched(run) is None, "in a terminal, twice: nobody launched the second one"
+    run.append(Boot(pid=gone, host=here))
     run.append(Boot(pid=os.getpid(), host=here))
     assert job.launched(run) == job.Launched(run.events()[-2].time, still_there=False)
 
