@@ -153,10 +153,12 @@ def test_a_started_run_finishes_by_itself_as_it_would_in_this_process(tiny: Tiny
 
 
 START = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from cifar_core import job
 from cifar_core.config import TrainConfig
+# Ignored where the tests themselves run in the background of a shell.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 print(job.start_run(TrainConfig.from_json(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])).path, flush=True)
 time.sleep(600)
 """
