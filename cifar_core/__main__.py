@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:
         return _refused(options, _told(error))
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, ArithmeticError) as error:
         return _refused(options, str(error))
 
 
@@ -818,12 +818,12 @@ def _in_force(run: Run, values: Mapping[str, Any], said: int) -> Changed | None:
     """
     limit = time.monotonic() + ANSWER_SECONDS
     while time.monotonic() < limit:
+        same = all(getattr(run.settings, name) == value for name, value in values.items())
         for event in run.events()[said:]:
-            if isinstance(event, Refused):
+            if isinstance(event, Refused) and not same:
                 raise RunError(event.message)
             if isinstance(event, Changed) and event.values.items() >= dict(values).items():
                 return event
-        same = all(getattr(run.settings, name) == value for name, value in values.items())
         if same or not run.alive or run.state in ("paused", "waiting"):
             return None
         time.sleep(0.1)

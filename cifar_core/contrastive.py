@@ -58,7 +58,7 @@ def discriminant(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor
         Weight (K, D) and bias (K,) of a linear layer, float32 on the device of the features.
     """
     # On the CPU, as not every device has float64.
-    values, which = features.detach().double().cpu(), labels.cpu()
+    values, which = features.detach().cpu().double(), labels.cpu()
     member = F.one_hot(which, classes).double()
     counts = member.sum(0)
     means = torch.where(counts[:, None] > 0, member.T @ values / counts.clamp(min=1)[:, None], values.mean(0))

@@ -794,7 +794,7 @@ def _train(run: Run, cache: Path, team: Team | None) -> Iterator[Event]:
             from cifar_core.compute import choose
 
             # A run goes on as it began, even where another choice would be made today.
-            compute = choose(before.device, before.precision) if before else choose(config.device, config.precision)
+            compute = _chosen_before(before) if before else choose(config.device, config.precision)
             if compute.device.type == device:
                 break
             if device is None and config.precision == "auto":
@@ -840,6 +840,18 @@ def _train(run: Run, cache: Path, team: Team | None) -> Iterator[Event]:
             ),
         )
         yield from _steered(run, training, data, stack)
+
+
+def _chosen_before(start: Start) -> Compute:
+    from cifar_core.compute import choose
+
+    try:
+        return dataclasses.replace(choose(start.device, start.precision), reason=start.compute_reason)
+    except ValueError:
+        raise ValueError(
+            f"The run began on {start.device} in {start.precision}, which this machine does not offer, and goes on as "
+            "it began; resume it where it ran, or fork it to train on with another device."
+        ) from None
 
 
 def _awaited(run: Run, device: str, stack: ExitStack, team: Team | None) -> Generator[Event, None, bool]:
@@ -989,8 +1001,6 @@ def _steered(run: Run, training: Training, data: DataSet, stack: ExitStack) -> I
             return
         # A long run says less often how far it is, or its log would be slow to read in the end.
         pause = min(training.seconds / CURVE_POINTS, 10.0)
-        if isinstance(event, Changed | Refused):
-            run.fulfilled("change")
         if isinstance(event, Epoch):
             # Before its event: what is said of an epoch is there as soon as the epoch is.
             _keep_logits(run, training, event)
@@ -998,6 +1008,9 @@ def _steered(run: Run, training: Training, data: DataSet, stack: ExitStack) -> I
         if is_told:
             yield _said(run, event)
             said = time.monotonic()
+        if isinstance(event, Changed | Refused):
+            # After its event: on a full disk it is asked for again when the run is resumed.
+            run.fulfilled("change")
         if isinstance(event, Epoch):
             if board:
                 board.write(event, training.judged.state_dict())

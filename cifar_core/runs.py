@@ -53,7 +53,7 @@ CHECKPOINT_PATTERN = re.compile(r"best|last|(epoch|step)-(0|[1-9][0-9]{0,9})")
 KEPT_EPOCHS = 30
 """How many checkpoints `keep_every` leaves at most, which bounds the disk space of a run."""
 
-_HALF_WRITTEN = re.compile(r"\..+\.(\d+\.tmp|\d+\.\d+\.partial|npz\.[0-9a-f]{32})")
+_HALF_WRITTEN = re.compile(r"\..+\.(\d+(\.\d+)?\.tmp|\d+\.\d+\.partial|npz\.[0-9a-f]{32})")
 """Files beside their place: of `write_whole`, `networks.save_tensors` and `Evaluation.save`."""
 
 LONGEST_HEADER = 100_000_000
@@ -164,9 +164,10 @@ class WorkFolder:
         control = self.path / "control"
         with self._asked_of():
             control.mkdir(exist_ok=True)
-            # What was asked before and not yet taken stays asked.
-            wanted = {**(read_json(control / name) or {}), **(values or {})}
-            write_whole(control / name, json.dumps(wanted).encode())
+            with alone(control):
+                # What was asked before and not yet taken stays asked.
+                wanted = {**(read_json(control / name) or {}), **(values or {})}
+                write_whole(control / name, json.dumps(wanted).encode())
 
     def withdraw(self, name: str) -> None:
         """Take a request back.
@@ -428,6 +429,16 @@ class Run(WorkFolder):
     def _must_be_ours(self) -> None:
         if self.read_only:
             raise RunError("The reference run comes with the program and can only be read; fork or repeat it instead.")
+
+    def sweep(self) -> None:
+        # A worker that died between saying what it changed and taking the request away is not asked for it again.
+        begun = self.path / "control" / ".change.begun"
+        with suppress(OSError):
+            asked, since = read_json(begun) or {}, begun.stat().st_mtime
+            told = (event for event in self.landmarks() if isinstance(event, Changed) and event.time >= since)
+            if any(asked.items() <= dict(event.values).items() for event in told):
+                begun.unlink()
+        super().sweep()
 
     @property
     def model(self) -> str:
@@ -1045,7 +1056,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that it is there whole or not at all, even after a power cut."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    aside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         with aside.open("wb") as file:
             file.write(content)

@@ -186,6 +186,8 @@ class Training:
         self.seconds = 0.0
         self.best_accuracy = -1.0
         self.validation_losses: list[float] = []
+        self._patient_from = 0
+        """Epochs before these do not try the patience: those of a parent, and those after which more were asked for."""
         self.validation_logits = torch.zeros(0, model.head.out_features)
         """(N, C) float32 of the last validation, on the device; none before the first."""
         self._sums = torch.zeros(2, device=compute.device)
@@ -224,7 +226,7 @@ class Training:
     @property
     def has_stalled(self) -> bool:
         """Whether the validation loss has not become better for longer than the settings have patience."""
-        losses, patience = self.validation_losses, self.config.stop_patience
+        losses, patience = self.validation_losses[self._patient_from :], self.config.stop_patience
         return bool(patience and losses and len(losses) - 1 - losses.index(min(losses)) >= patience)
 
     @property
@@ -257,6 +259,11 @@ class Training:
             return
         self.config = self.config.changed(values)
         self._put_in_force()
+        if values.get("epochs", 0) > before.get("epochs", math.inf):
+            self._patient_from = len(self.validation_losses)
+        if self.team.size > 1:
+            # The leader may keep its state now, with the figures of all.
+            self._totals()
         yield Changed(step=self.step, epoch=self.epoch, values=values, before=before)
 
     def _put_in_force(self) -> None:
@@ -415,7 +422,10 @@ class Training:
         torch.manual_seed(seed)
         self.optimizer.zero_grad(set_to_none=True)
         loss_sum, hits = torch.zeros(2, device=self.compute.device)
-        sizes = part_sizes(len(batch), at_once)
+        if self._norms and self.team.shares(total):
+            sizes = even_part_sizes(len(batch), total, self.team.size, at_once)
+        else:
+            sizes = part_sizes(len(batch), at_once)
         for part, about in zip(batch.split(sizes), mixed.parts(sizes), strict=True):
             share = len(part) / len(batch)
             ready = part.contiguous(memory_format=self.compute.memory_format)
@@ -712,6 +722,7 @@ class Training:
             "validation_seconds": self._validation_seconds,
             "best_accuracy": self.best_accuracy,
             "validation_losses": self.validation_losses,
+            "patient_from": self._patient_from,
             "scaler": self.scaler.state_dict(),
         }
         return tensors, counters
@@ -741,6 +752,7 @@ class Training:
             without = {name: tensor for name, tensor in tensors.items() if not name.startswith("optimizer.")}
             self.restore(without, {**counters, "config": dataclasses.asdict(config), "step": 0})
         self.best_accuracy = -1.0
+        self._patient_from = len(self.validation_losses)
         self._validation_seconds = 0.0
         if all(before.get(name, FIELDS[name].default) == getattr(config, name) for name in _DECIDING_ORDER):
             self.step = int(counters["step"])
@@ -799,6 +811,7 @@ class Training:
             self._validation_seconds = float(counters.get("validation_seconds", 0.0))
             self.best_accuracy = float(counters["best_accuracy"])
             self.validation_losses = [float(loss) for loss in counters["validation_losses"]]
+            self._patient_from = int(counters.get("patient_from", 0))
             if counters["scaler"]:
                 self.scaler.load_state_dict(counters["scaler"])
         except (LookupError, RuntimeError, TypeError, ValueError) as error:
@@ -827,3 +840,14 @@ def part_sizes(count: int, at_once: int) -> list[int]:
     if len(sizes) > 1 and sizes[-1] == 1 and at_once > 1:
         sizes[-2:] = [sizes[-2] + 1]
     return sizes
+
+
+def even_part_sizes(count: int, total: int, processes: int, at_once: int) -> list[int]:
+    """Likewise for a process's share of a batch, with as many parts on every process, as shared norms meet in each.
+
+    Args:
+        count: Of the images of this process; that of another one differs by one at most.
+        total: Of the images of the batch.
+    """
+    parts = len(part_sizes(math.ceil(total / processes), max(at_once, 2)))
+    return [count // parts + (part < count % parts) for part in range(parts)]

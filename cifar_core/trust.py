@@ -180,4 +180,4 @@ def _draw(layer: nn.Module, seed: int) -> None:
 
 def _probability(model: Classifier, images: Tensor, wanted: int) -> NDArray[np.float64]:
     with torch.inference_mode(False), torch.no_grad(), torch.autocast(images.device.type, enabled=False):
-        return model(images).softmax(1)[:, wanted].double().cpu().numpy()
+        return model(images).softmax(1)[:, wanted].cpu().double().numpy()

@@ -912,10 +912,25 @@ def test_a_run_is_paused_resumed_stopped_and_resumed_from_another_terminal(
     monkeypatch.chdir(tmp_path)
     where = ["--runs", os.path.relpath(runs_root), "--cache", os.path.relpath(tiny.cache)]
     before = load_tensors(run.checkpoints()["last"])[1]["step"]
-    assert say("resume", run.id, *where).out == f"Run {run.id} is running.\n"
+    in_force = ["--dropout", run.settings.dropout]
+    assert say("resume", run.id, *in_force, *where).out == f"Run {run.id} is running.\n"
     until(lambda: run.latest and run.latest.step > before)
     assert say("stop", run.id, *where).out == f"Run {run.id} is stopped.\n"
     assert run.log_tail() == ""
+
+
+def test_a_member_of_a_team_that_diverges_says_so_in_one_sentence(
+    say: Callable[..., Said], tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cifar_core import __main__ as command_line
+    from cifar_core.training import Diverged
+
+    def diverge(*_: Any) -> int:
+        raise Diverged("The training loss stopped being a number.")
+
+    monkeypatch.setattr(command_line, "_train_together", diverge)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert say("train", "--data", tiny.source).refusal == "The training loss stopped being a number."
 
 
 def test_resuming_right_after_stopping_is_no_race(

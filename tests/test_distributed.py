@@ -27,7 +27,7 @@ from cifar_core.events import Boot, Changed, Epoch, Inspected, Paused, Progress,
 from cifar_core.models import create
 from cifar_core.networks import load_tensors
 from cifar_core.runs import Run, create_run
-from cifar_core.training import Training, material
+from cifar_core.training import Training, even_part_sizes, material
 from cifar_core.transforms import Augmentation, augment, generator_for
 from tests.conftest import ROOT, Tiny, tiny_config
 
@@ -92,11 +92,16 @@ LOST: dict[str, Any] = {
 """Of the run whose processes are killed."""
 
 
-def begin(config: TrainConfig, cache: Path, data: str, team: Team = ALONE) -> Training:
+CHANGED_AT: dict[int, dict[str, Any]] = {17: {"weight_decay": 0.001}}
+
+
+def begin(
+    config: TrainConfig, cache: Path, data: str, team: Team = ALONE, planned: dict[int, dict[str, Any]] | None = None
+) -> Training:
     opened = open_cached(data, cache)
     torch.manual_seed(0)
     model = create(config.model, len(opened.info.classes), width=config.width, dropout=config.dropout)
-    return Training(config, model, material(config, opened, CPU.device), CPU, team=team)
+    return Training(config, model, material(config, opened, CPU.device), CPU, planned, team)
 
 
 def trained(start: Training) -> dict[str, Any]:
@@ -111,11 +116,14 @@ def trained(start: Training) -> dict[str, Any]:
     return {"weights": weights, "figures": torch.tensor(figures), "events": [(e.kind, e.step) for e in events]}
 
 
-def broken_off(config: TrainConfig, cache: Path, data: str, team: Team) -> dict[str, Any]:
-    """Train to the end, but broken off in the middle and gone on with from what the leader knew."""
-    first = begin(config, cache, data, team)
+def broken_off(
+    config: TrainConfig, cache: Path, data: str, team: Team, planned: dict[int, dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    """Train to the end, but broken off in the middle, at a change if one is planned, and gone on with from what the
+    leader knew."""
+    first = begin(config, cache, data, team, planned)
     for event in first.events():
-        if event.step == 17:
+        if isinstance(event, Changed) if planned else getattr(event, "step", 0) == 17:
             break
     tensors, counters = first.state()
     state = team.told(({name: tensor.clone() for name, tensor in tensors.items()}, counters))
@@ -185,6 +193,10 @@ def member(rank: int, size: int, port: int, out: Path, cache: Path, data: str, c
     with joined(os.environ) as team:
         found: dict[str, Any] = {name: trained(begin(configs[name], cache, data, team)) for name in CASES}
         found["broken off"] = broken_off(configs["norms"], cache, data, team)
+        training.PROGRESS_SECONDS = 1e9  # They meet at the ends of epochs alone.
+        found["changed"] = trained(begin(configs["norms"], cache, data, team, CHANGED_AT))
+        found["broken off at a change"] = broken_off(configs["norms"], cache, data, team, CHANGED_AT)
+        training.PROGRESS_SECONDS = 0.0
         found["one norm"] = normed(team)
         for run, led in (("steered", steered), ("whole", undisturbed)):
             led(team, cache, Run(next((out / run).glob("2*"))))
@@ -260,11 +272,25 @@ def test_all_processes_end_with_the_same_weights_bit_for_bit(found: Found, case:
     assert one["events"] == other["events"]
 
 
-def test_a_team_that_was_broken_off_repeats_itself_bit_for_bit(found: Found) -> None:
+@pytest.mark.parametrize(("whole", "resumed"), [("norms", "broken off"), ("changed", "broken off at a change")])
+def test_a_team_that_was_broken_off_repeats_itself_bit_for_bit(found: Found, whole: str, resumed: str) -> None:
     for member in found.members:
-        whole, resumed = member["norms"], member["broken off"]
-        assert all(torch.equal(resumed["weights"][name], weight) for name, weight in whole["weights"].items())
-        assert torch.allclose(resumed["figures"], whole["figures"][-len(resumed["figures"]) :])
+        one, other = member[whole], member[resumed]
+        assert all(torch.equal(other["weights"][name], weight) for name, weight in one["weights"].items())
+        assert torch.allclose(other["figures"], one["figures"][-len(other["figures"]) :])
+
+
+@pytest.mark.parametrize("processes", [2, 3, 5])
+def test_every_process_has_as_many_parts_of_a_batch_where_norms_are_shared(processes: int) -> None:
+    for total in range(2 * processes, 300, 7):
+        team_parts = [Team(rank, processes).rows(total) for rank in range(processes)]
+        counts = [rows.stop - rows.start for rows in team_parts]
+        for at_once in range(1, 41):
+            parts = [even_part_sizes(count, total, processes, at_once) for count in counts]
+            assert [sum(sizes) for sizes in parts] == counts
+            assert len({len(sizes) for sizes in parts}) == 1, "or one would wait for the others for ever"
+            assert min(map(min, parts)) >= 1
+            assert max(map(max, parts)) <= max(at_once, 2) + 1
 
 
 def test_processes_drop_different_features(found: Found) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,6 +29,7 @@ from cifar_core.datasets import open_cached, open_dataset
 from cifar_core.evaluation import Evaluation
 from cifar_core.events import (
     Boot,
+    Changed,
     End,
     Epoch,
     Event,
@@ -37,10 +40,11 @@ from cifar_core.events import (
     Start,
     TaskProgress,
     Waiting,
+    to_line,
 )
 from cifar_core.features import Mapping
 from cifar_core.networks import load_network, load_tensors, save_tensors
-from cifar_core.runs import Held, Run, WorkFolder, create_run
+from cifar_core.runs import Held, Run, WorkFolder, create_run, write_whole
 from cifar_core.subsets import split_validation
 from tests.conftest import ROOT, Tiny, drawing, start_event, tiny_config, work
 
@@ -673,6 +677,90 @@ def test_a_full_disk_is_one_sentence(
     )
     assert "Traceback" in run.log_tail(), "the log tells developers where it happened"
     assert "Traceback" not in capfd.readouterr().err, "whoever trains in a terminal is no developer"
+
+
+def test_a_change_that_could_not_be_written_down_is_asked_for_again(
+    tiny: Tiny, runs_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append = WorkFolder.append
+
+    def full(folder: WorkFolder, event: Event) -> None:
+        if isinstance(event, Changed):
+            raise OSError(28, "No space left on device")
+        append(folder, event)
+
+    monkeypatch.setattr(WorkFolder, "append", full)
+    run = create_run(tiny_config(tiny, epochs=2), runs_root)
+    run.request("change", {"learning_rate": 0.001})
+    assert failure(work(run, tiny.cache)).startswith("The disk is full")
+    assert run.settings.learning_rate == 0.003
+    monkeypatch.undo()
+    assert work(run, tiny.cache).state == "finished"
+    assert [change.values for change in run.changes] == [{"learning_rate": 0.001}]
+
+
+def test_a_change_that_was_written_down_is_not_asked_for_again(
+    tiny: Tiny, runs_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker may be killed between saying it and taking the request away."""
+    from cifar_core import training
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_: Any) -> None:
+        raise Killed
+
+    monkeypatch.setattr(training, "PROGRESS_SECONDS", 0.0)
+    run = create_run(tiny_config(tiny, epochs=3), runs_root)
+    with suppress(Killed), run.held():
+        for event in job.execute(run, tiny.cache):
+            if isinstance(event, Progress) and event.step == 15:
+                run.request("change", {"learning_rate": 0.001})
+                monkeypatch.setattr(Run, "fulfilled", die)
+    monkeypatch.undo()
+    assert run.state == "interrupted"
+    (change,) = run.changes
+    assert change.step == 15
+    assert work(run, tiny.cache).state == "finished"
+    assert [other.step for other in run.changes] == [15], "from the weights of step 11 on it is repeated where it was"
+    assert not list((run.path / "control").glob(".*.begun"))
+
+
+def test_what_many_ask_at_once_is_all_asked(run_in_state: Callable[..., Run]) -> None:
+    run = run_in_state("running")
+
+    def ask(name: str) -> None:
+        for number in range(20):
+            run.request("change", {name: number})
+
+    threads = [threading.Thread(target=ask, args=(f"setting {i}",)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert run.taken("change") == {f"setting {i}": 19 for i in range(8)}
+    assert not list((run.path / "control").glob("*.tmp"))
+
+
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+def test_a_run_goes_on_where_it_began_and_says_why(trained_run: Run, tiny: Tiny, device: str) -> None:
+    assert trained_run.start is not None
+    reason = "CPU (2 threads): the only device; float32, the fastest here."
+    run = interrupted_copy(trained_run)
+    told = [
+        dataclasses.replace(e, device=device, compute_reason=reason) if isinstance(e, Start) else e
+        for e in run.events()
+    ]
+    write_whole(run.path / "events.jsonl", "".join(map(to_line, told)).encode())
+    if device == "cuda":
+        assert failure(work(run, tiny.cache)) == (
+            "The run began on cuda in float32, which this machine does not offer, and goes on as it began; resume it "
+            "where it ran, or fork it to train on with another device."
+        )
+    else:
+        assert work(run, tiny.cache).state == "finished"
+        assert [e.compute_reason for e in run.events() if isinstance(e, Start)] == [reason, reason]
 
 
 def test_a_disk_too_full_for_the_last_word_leaves_an_interrupted_run(

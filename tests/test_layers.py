@@ -255,5 +255,11 @@ def test_settings_events_and_runs_import_nothing_that_is_not_pythons() -> None:
     assert not foreign - plain
 
 
+def test_nothing_is_made_float64_before_it_is_on_the_cpu() -> None:
+    """Apple's GPUs have no float64."""
+    core = (ROOT / "cifar_core").rglob("*.py")
+    assert not [path.name for path in core if ".double().cpu()" in path.read_text("utf-8")]
+
+
 def test_a_fresh_interpreter_stays_without_torch_after_what_pages_share() -> None:
     assert "torch" not in newly_imported("\n".join(f"import {module_name(path)}" for path in UI))

@@ -314,7 +314,7 @@ def test_what_is_asked_for_and_in_force_already_is_answered(tiny: Tiny, runs_roo
     assert refused.message == "What was asked for is in force already."
     assert run.state == "finished"
     assert not run.changes
-    assert not list((run.path / "control").glob(".*")), "nothing is left to be asked of the next worker"
+    assert not list((run.path / "control").glob(".*.begun")), "nothing is left to be asked of the next worker"
 
 
 def test_a_fork_of_the_best_epoch_with_another_optimiser_and_batch_size(tiny: Tiny, trained_run: Run) -> None:

@@ -24,11 +24,11 @@ from cifar_core.datasets import DataInfo, DataSet, Split, open_cached
 from cifar_core.events import Changed, Epoch, Inspected, Progress
 from cifar_core.models import Classifier, create
 from cifar_core.networks import load_network, load_tensors, save_tensors
-from cifar_core.runs import Run
+from cifar_core.runs import Run, create_run, repeat_run
 from cifar_core.schedules import learning_rate
 from cifar_core.training import Diverged, TooLarge, Training, material
 from cifar_core.transforms import Augmentation, augment, generator_for, mix, normalise
-from tests.conftest import CLASSES, Tiny
+from tests.conftest import CLASSES, Tiny, work
 
 CPU = choose("cpu", "float32")
 
@@ -495,6 +495,21 @@ def test_a_run_that_gets_no_better_ends_and_says_so(make_run: Callable[..., Run]
     assert run.last_end.message.startswith(
         f"Finished {len(losses)} epochs, as the validation loss was no better for {patience}; best validation accuracy "
     )
+
+
+def test_patience_begins_anew_where_more_is_asked_for(make_run: Callable[..., Run], tiny: Tiny) -> None:
+    run = make_run(epochs=60, stop_patience=1, learning_rate=0.02, train_images=48)
+    done = len(run.epochs)
+    assert done < 60
+    fork = work(
+        create_run(dataclasses.replace(run.config, learning_rate=0.003), run.path.parent, parent=run), tiny.cache
+    )
+    assert fork.epochs[0].epoch == done + 1
+    run.request("change", {"epochs": 61})
+    work(run, tiny.cache)
+    assert len(run.epochs) > done
+    again = work(repeat_run(run, run.path.parent), tiny.cache)
+    assert [epoch.validation_loss for epoch in again.epochs] == [epoch.validation_loss for epoch in run.epochs]
 
 
 def test_a_run_with_patience_enough_does_not_speak_of_it(make_run: Callable[..., Run]) -> None:

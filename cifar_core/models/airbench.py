@@ -43,7 +43,7 @@ class Whitening(nn.Module):
         Args:
             images: (N, 3, H, W) float, normalised as they will be.
         """
-        patches = images.unfold(2, 2, 1).unfold(3, 2, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, 12).double().cpu()
+        patches = images.unfold(2, 2, 1).unfold(3, 2, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, 12).cpu().double()
         variances, directions = torch.linalg.eigh(patches.T @ patches / len(patches))
         # An eigenvector's sign is a matter of chance; with one sign for all, the same images give the same filters.
         directions = directions * directions.sum(0).sign()
