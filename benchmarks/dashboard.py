@@ -30,7 +30,7 @@ from playwright.sync_api import Browser, Page
 from benchmarks.driving import IDLE, ROOT, browser, open_page, serve, settle
 from benchmarks.pictures import PICTURES
 from cifar_core.datasets import open_cached
-from tests.conftest import drawn_folder
+from tests.shapes import drawn_folder
 
 PAGES = ("Overview", "Data", "Augment", "Train", "Compare", "Evaluate", "Features", "Explain")
 

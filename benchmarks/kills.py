@@ -33,7 +33,8 @@ from cifar_core.datasets import prepare
 from cifar_core.events import Boot, Changed, Start
 from cifar_core.networks import load_tensors
 from cifar_core.runs import Run, WorkFolder, create_run, list_runs
-from tests.conftest import ROOT, drawn_folder
+from tests.conftest import ROOT
+from tests.shapes import drawn_folder
 
 TIMES = ("seconds", "epoch_seconds", "validation_seconds")
 """Counters of a checkpoint that tell how long it took, which no two runs have in common."""

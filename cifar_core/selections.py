@@ -229,18 +229,24 @@ def find(text: str, fingerprint: str, folder: Path) -> Selection:
         name, digest = pinned.groups()
     elif NAME.fullmatch(text):
         name = text
-        try:
-            digest = (place / f"{name}.name").read_text("ascii").strip()
-        except (OSError, ValueError):
+        if not (digest := _digest_under(name, place)):
             known = [path.stem for path in place.glob("*.name")]
-            raise SelectionError(f"This data set has no selection {name}{nearest(name, known)}") from None
+            raise SelectionError(f"This data set has no selection {name}{nearest(name, known)}")
     else:
         raise SelectionError(
             f"{_short(text)} names no selection; that is a kept one's name, or a list such as train.1a2b3c4d.3.17."
         )
     found = _read(place / f"{digest}.json", name, digest, fingerprint)
-    is_named = (place / f"{name}.name").exists()
-    return replace(found, name=name if is_named or text == name else "")
+    # What was kept under that name since is another one.
+    return replace(found, name=name if _digest_under(name, place) == digest else "")
+
+
+def _digest_under(name: str, place: Path) -> str:
+    """The digest of what is kept under a name; empty where nothing is."""
+    try:
+        return (place / f"{name}.name").read_text("ascii").strip()
+    except (OSError, ValueError):
+        return ""
 
 
 def _short(text: str) -> str:

@@ -329,12 +329,12 @@ def planted(split: Split, classes: int, images: int, seed: int) -> Planted:
     """Take some images of a split, make 3 % of their labels wrong and add 100 altered copies.
 
     A copy is mirrored, shifted by a pixel, brighter or darker, and noisy, each by chance. Its label is its original's.
-    Of few images, at most a tenth is copied.
+    Of few images, at most a tenth is copied, and at least one.
     """
     random = np.random.default_rng(seed)
     chosen = subset_indices(np.asarray(split.labels), min(images, len(split.labels)), seed)
     pictures, truth = np.array(split.images[chosen]), np.array(split.labels[chosen])
-    copied = np.sort(random.choice(len(chosen), min(DUPLICATES, len(chosen) // 10), replace=False))
+    copied = np.sort(random.choice(len(chosen), min(DUPLICATES, max(len(chosen) // 10, 1)), replace=False))
     wrong = np.sort(random.choice(len(chosen), round(WRONG_SHARE * len(chosen)), replace=False))
     labels = truth.copy()
     labels[wrong] = (truth[wrong] + random.integers(1, classes, len(wrong))) % classes

@@ -516,16 +516,17 @@ def mix(images: Tensor, labels: Tensor, mixup: float, cutmix: float, generator: 
     """
     if not (mixup or cutmix):
         return Mixed(images, labels, labels, 1.0)
-    pasting = bool(cutmix) and (not mixup or torch.rand((), generator=generator).item() < 0.5)
-    alpha = cutmix if pasting else mixup
-    share = _beta(alpha, generator)
+    # The share last: how many numbers it takes depends on alpha, and with the same seed the others are to stay.
+    coin, row, column = torch.rand(3, generator=generator).tolist()
     partner = torch.randperm(len(images), generator=generator).to(images.device)
+    pasting = bool(cutmix) and (not mixup or coin < 0.5)
+    share = _beta(cutmix if pasting else mixup, generator)
     others = labels[partner]
     if not pasting:
         return Mixed(images.lerp(images[partner], 1 - share), labels, others, share)
     height, width = images.shape[-2:]
     side = math.sqrt(1 - share)
-    row, column = (int(torch.randint(size, (), generator=generator)) for size in (height, width))
+    row, column = int(row * height), int(column * width)
     down, right = round(height * side / 2), round(width * side / 2)
     top, bottom = max(row - down, 0), min(row + down, height)
     left, end = max(column - right, 0), min(column + right, width)

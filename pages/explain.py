@@ -78,7 +78,7 @@ def choose_test_image(weights: Weights, row: DeltaGenerator) -> Subject | None:
     total = len(split.labels)
     wrong = mistakes(weights, info)
     asked = st.query_params.get("image")
-    if asked is not None and not (asked.isascii() and asked.isdecimal() and int(asked) < total):
+    if asked is not None and not ui.is_below(asked, total):
         st.warning(ui.plain(f"There is no test image {asked[:20]!r} here; this is 0."), icon=":material/link_off:")
     with row:
         index = int(

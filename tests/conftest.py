@@ -10,15 +10,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from cifar_core import job
 from cifar_core.config import TrainConfig
 from cifar_core.datasets import DataInfo, open_dataset
 from cifar_core.events import Boot, End, Epoch, Paused, Progress, Start
 from cifar_core.runs import Run, create_run
+from tests.shapes import drawn_folder
 
 # The networks here are so small that threads spend their time waiting for each other, all the more where several
 # tests run at once. Workers inherit it.
@@ -26,38 +25,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
 
-CLASSES = ("circle", "square", "stripes")
 TRAIN_PER_CLASS, TEST_PER_CLASS = 60, 20
-
-
-def drawing(kind: str, random: np.random.Generator) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """(32, 32, 3) uint8: a bright shape of any colour, about the middle of a dark ground of any colour, with noise.
-
-    Hard enough that a network trained for two epochs makes a few mistakes.
-    """
-    ground, colour = random.uniform(0, 90, 3), random.uniform(100, 255, 3)
-    down, right = np.mgrid[:32, :32] - (15.5 + random.uniform(-4, 4, (2, 1, 1)))
-    side = random.uniform(6, 9)
-    match kind:
-        case "circle":
-            inside = np.abs(np.hypot(down, right) - side) < 2
-        case "square":
-            inside = np.maximum(np.abs(down), np.abs(right)) < side
-        case _:
-            inside = (down + 30) % 8 < 3
-    pixels = np.where(inside[..., None], colour, ground) + random.normal(0, 50, (32, 32, 3))
-    return pixels.clip(0, 255).astype(np.uint8)
-
-
-def drawn_folder(folder: Path, train: int, test: int, seed: int) -> Path:
-    """Fill a folder with `train/<class>/*.png` and `test/<class>/*.png`, so many of each class; the same for a seed."""
-    random = np.random.default_rng(seed)
-    for split, count in (("train", train), ("test", test)):
-        for name in CLASSES:
-            (folder / split / name).mkdir(parents=True)
-            for i in range(count):
-                Image.fromarray(drawing(name, random)).save(folder / split / name / f"{i:03}.png", compress_level=1)
-    return folder
 
 
 class Tiny(NamedTuple):

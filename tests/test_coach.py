@@ -17,7 +17,8 @@ from cifar_core.config import RECIPES, TrainConfig
 from cifar_core.datasets import open_dataset
 from cifar_core.events import Inspected
 from cifar_core.runs import Run, create_run
-from tests.conftest import Tiny, drawn_folder, tiny_config, work
+from tests.conftest import Tiny, tiny_config, work
+from tests.shapes import drawn_folder
 
 CLASSES = [f"class {k}" for k in range(10)]
 CHANCE = math.log(10)

@@ -22,7 +22,8 @@ from cifar_core.networks import load_network, load_tensors
 from cifar_core.runs import Run, create_run
 from cifar_core.training import Training, material
 from cifar_core.transforms import normalise
-from tests.conftest import CLASSES, Tiny, drawing, tiny_config, work
+from tests.conftest import Tiny, tiny_config, work
+from tests.shapes import CLASSES, drawing
 
 CPU = choose("cpu", "float32")
 PRETRAINING: dict[str, Any] = {

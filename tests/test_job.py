@@ -46,7 +46,8 @@ from cifar_core.features import Mapping
 from cifar_core.networks import load_network, load_tensors, save_tensors
 from cifar_core.runs import Held, Run, WorkFolder, create_run, write_whole
 from cifar_core.subsets import split_validation
-from tests.conftest import ROOT, Tiny, drawing, start_event, tiny_config, work
+from tests.conftest import ROOT, Tiny, start_event, tiny_config, work
+from tests.shapes import drawing
 
 PATIENCE_SECONDS = 120.0
 """Far more than anything here takes on an idle machine."""

@@ -257,6 +257,21 @@ def test_mixed_images_are_those_of_a_training_with_their_labels(
         assert caption == said
 
 
+def test_mixed_images_are_mirrored_as_the_samples_above_are(dashboard: Callable[..., Any], tiny: Tiny) -> None:
+    """Alternately: another epoch is another draw."""
+    alike = {"view": augmenting.IMAGES, "many": "4", "image": "58", "flip_mode": "Alternating", "crop_padding": "0"}
+    app = dashboard(PAGE, cutmix="0.001", **alike)
+    samples, mixed = shown_images(app, 0), shown_images(app, 1)
+    assert len(samples) == len(mixed) == 4
+    split = open_cached(tiny.info.id, tiny.cache).train
+    for place, (sample, other) in enumerate(zip(samples, mixed, strict=True)):
+        image = split.images[58 + place]
+        sides = [int(np.abs(view.astype(int) - sample[0]).sum()) for view in (image, image[..., ::-1])]
+        same = [int((view == other[0]).sum()) for view in (image, image[..., ::-1])]
+        if max(same) > 0.9 * image.size:  # Not all of it is pasted over.
+            assert np.argmin(sides) == np.argmax(same)
+
+
 @pytest.mark.parametrize("view", [augmenting.DRAWS, augmenting.IMAGES])
 def test_the_network_is_fed_the_mixed_batch_after_normalisation(
     dashboard: Callable[..., Any], tiny: Tiny, view: str
@@ -381,6 +396,30 @@ def test_the_pipeline_of_a_run_is_opened_by_a_link_as_it_is_in_force(
     assert shown_pipeline(app)["cutout"] == 12, "What the link itself says goes first."
     app = dashboard(PAGE, pipeline="20250101-000000-none-0000")
     assert "no run" in texts(app)
+
+
+def test_what_is_back_at_its_default_stays_so_in_the_address(
+    dashboard: Callable[..., Any], run_in_state: Callable[..., Run]
+) -> None:
+    """As the address does not hold a slider that is at its default."""
+    run = run_in_state("finished", rotation=10.0, cutout=8)
+    app = dashboard(PAGE, pipeline=run.id)
+    assert "unlike" not in app.query_params
+    app.slider(key="rotation").set_value(0.0).run()
+    assert app.query_params["unlike"] in ("rotation", ["rotation"])
+    again = dashboard(PAGE, pipeline=run.id, unlike="rotation")
+    assert shown_pipeline(again)["rotation"] == 0
+    assert shown_pipeline(again)["cutout"] == 8
+    assert "except for what is there Rotation" in texts(again).replace("\\", "")
+    again.selectbox(key="pipeline_choice").set_value(None).run()
+    assert "unlike" not in again.query_params
+
+
+@pytest.mark.parametrize("picture", ["image", "picture"])
+def test_a_number_too_long_to_be_read_is_no_image(dashboard: Callable[..., Any], picture: str) -> None:
+    long = "9" * 5000
+    app = dashboard(PAGE, image=long) if picture == "image" else dashboard("pages/data.py", picture=f"train.{long}")
+    assert not app.exception
 
 
 def test_a_run_whose_settings_are_damaged_gets_a_sentence(

@@ -547,6 +547,55 @@ def test_outliers_are_ranked_by_their_distance_to_their_neighbours(
     assert sheets(app)[0]["captions"][:2] == ["circle 0.900", "stripes 0.700"]
 
 
+def test_a_short_list_of_outliers_is_shown_to_its_end(
+    dashboard: Callable[..., Any], trained_run: Run, tiny: Tiny, cache: Path
+) -> None:
+    known_of(trained_run, tiny, cache, "test")
+    for indices, most in ((list(range(15)), 15), ([], 0)):
+        text = selections.refer(
+            selections.Selection(tiny.info.fingerprint, "test", np.array(indices, np.int64), "by hand"),
+            selections.folder_of(cache),
+        )
+        app = dashboard(PAGE, view="Suspects", list="Outliers", split="Test", selection=text)
+        app.selectbox(key="judge_choice").set_value(trained_run.id).run()
+        assert not app.exception
+        if most:
+            app.select_slider(key="outlier-count").set_value(most).run()
+            assert len(sheets(app)[0]["captions"]) == most
+        else:
+            assert "There is none." in texts(app)
+
+
+def test_too_few_images_to_plant_errors_among_are_said(
+    dashboard: Callable[..., Any], tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pages.ui.suspicion.FEWEST_PLANTED", 181)
+    app = dashboard(PAGE, view="Suspects", list="Do such lists work?")
+    assert "At least 181 training images are needed to plant errors among; Images in shapes has 180." in texts(app)
+    assert "Plant errors and look for them" not in [button.label for button in app.button]
+
+
+def test_a_damaged_result_can_be_made_anew(dashboard: Callable[..., Any], tiny: Tiny, cache: Path) -> None:
+    folder, _ = job.duplicates_task(cache.parent, tiny.info)
+    path = folder.path / "pairs.npz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x")
+    app = dashboard(PAGE, view="Suspects")
+    assert "are damaged." in texts(app)
+    press(app, "Make it anew")
+    assert not path.exists()
+    assert "Look for near-duplicates" in [button.label for button in app.button]
+
+
+def test_what_was_marked_in_another_sheet_is_not_marked_here(dashboard: Callable[..., Any], tiny: Tiny) -> None:
+    app = dashboard(PAGE)
+    app.session_state["gallery-marked"] = sheets(app)[0]["name"], [("train", 0), ("train", 1)]
+    app.run()
+    assert "Select the 2 marked training images" in [button.label for button in app.button]
+    app.segmented_control(key="size").set_value("Large").run()
+    assert not [button for button in app.button if "marked" in button.label], "the browser marks nothing there"
+
+
 def test_the_demonstration_says_how_much_of_what_was_planted_is_found(
     dashboard: Callable[..., Any], tiny: Tiny, cache: Path
 ) -> None:

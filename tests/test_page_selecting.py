@@ -15,6 +15,7 @@ from cifar_core.evaluation import Evaluation
 from cifar_core.invariance import VIEWS, Views
 from cifar_core.selections import Selection, find, folder_of, forget, keep, kept, refer
 from pages import ui
+from pages.ui import loaders
 from tests.conftest import Tiny
 from tests.test_page_data import PAGE, press, sheets, texts
 
@@ -84,11 +85,49 @@ def test_a_selection_can_be_inverted_and_cleared(dashboard: Callable[..., Any], 
     assert len(shown_indices(app)) == 180
 
 
+def name_field(app: Any) -> Any:
+    return next(field for field in app.text_input if field.label == "Name")
+
+
+def test_each_selection_is_proposed_a_name_of_its_own(dashboard: Callable[..., Any], tiny: Tiny, cache: Path) -> None:
+    """Or the second one would take the place of the first."""
+    one, two = (
+        refer(Selection(tiny.info.fingerprint, "train", np.array(indices), about), folder_of(cache))
+        for indices, about in (([3, 70], "class circle"), ([5, 71], "class square"))
+    )
+    app = dashboard(PAGE, selection=one)
+    assert name_field(app).value == "class-circle"
+    press(app, "Keep under this name")
+    app.query_params["selection"] = two
+    app.run()
+    assert name_field(app).value == "class-square"
+    press(app, "Keep under this name")
+    assert {each.name: each.indices.tolist() for each in kept(tiny.info.fingerprint, folder_of(cache))} == {
+        "class-circle": [3, 70], "class-square": [5, 71]
+    }  # fmt: skip
+
+
+def test_a_name_is_told_as_soon_as_it_is_given_and_no_longer_than_it_holds(tiny: Tiny, cache: Path) -> None:
+    folder, fingerprint = folder_of(cache), tiny.info.fingerprint
+    first = Selection(fingerprint, "train", np.array([3, 70]), "class cat")
+    text = refer(first, folder)
+    assert loaders.selection(text, fingerprint, folder).name == ""
+    kept_first = keep(first, "class-cat", folder)
+    assert refer(kept_first, folder) == text
+    assert loaders.selection(text, fingerprint, folder).name == "class-cat"
+    keep(Selection(fingerprint, "train", np.array([1, 2, 4]), "others"), "class-cat", folder)
+    assert loaders.selection(text, fingerprint, folder).name == "", "the name is of other images now"
+    assert loaders.selection(text, fingerprint, folder).indices.tolist() == [3, 70]
+    assert loaders.selection("class-cat", fingerprint, folder).indices.tolist() == [1, 2, 4]
+    forget("class-cat", fingerprint, folder)
+    assert loaders.selection(text, fingerprint, folder).name == ""
+
+
 def test_a_selection_is_kept_under_a_name_and_opened_again(
     dashboard: Callable[..., Any], selected: Callable[..., str], tiny: Tiny, cache: Path
 ) -> None:
     app = dashboard(PAGE, selection=selected([3, 70]))
-    app.text_input(key="selection-name").set_value("odd-ones")
+    name_field(app).set_value("odd-ones")
     press(app, "Keep under this name")
     assert [(one.name, one.indices.tolist()) for one in kept(tiny.info.fingerprint, folder_of(cache))] == [
         ("odd-ones", [3, 70])
@@ -101,7 +140,7 @@ def test_a_selection_is_kept_under_a_name_and_opened_again(
 
 def test_a_bad_name_gets_one_sentence(dashboard: Callable[..., Any], selected: Callable[..., str]) -> None:
     app = dashboard(PAGE, selection=selected([3, 70]))
-    app.text_input(key="selection-name").set_value("Odd *ones*")
+    name_field(app).set_value("Odd *ones*")
     press(app, "Keep under this name")
     assert "small letters" in app.error[0].value
 

@@ -24,7 +24,7 @@ from cifar_core.networks import load_network, load_tensors
 from cifar_core.photos import read_photo, to_input
 from cifar_core.runs import Run, RunError, create_run, find_run, in_families, list_runs, own_runs
 from cifar_core.strangeness import Strangeness
-from pages.ui import examples
+from pages.ui import examples, photos
 from tests.conftest import ROOT, Tiny, tiny_config, work
 
 Open = Callable[..., Any]
@@ -174,7 +174,7 @@ def test_the_command_line_knows_it_by_its_name(
     built_in: Run, runs_root: Path, empty_cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from cifar_core.__main__ import main
-    from pages.ui import examples
+    from pages.ui import examples, photos
 
     def said(*words: object) -> dict[str, Any]:
         assert main([*map(str, words), "--runs", str(runs_root), "--cache", str(empty_cache), "--json"]) == 0
@@ -352,6 +352,16 @@ def test_a_photo_may_come_from_the_camera(built_in: Run, dashboard: Open) -> Non
     app = dashboard("pages/explain.py", source="Camera")
     assert app.get("camera_input")
     assert "Remove photo" not in [button.label for button in app.button]
+
+
+def test_a_photo_from_the_camera_can_be_removed_once_its_field_is_gone(built_in: Run, dashboard: Open) -> None:
+    app = dashboard("pages/explain.py", source="Your photo")
+    taken = photos.Upload("From the camera", examples.content("Car"), "camera")
+    app.session_state["kept_photos"] = [taken]
+    app.run()
+    next(button for button in app.button if button.label == "Remove photo").click().run()
+    assert not app.exception
+    assert app.session_state["kept_photos"] == []
 
 
 def test_a_picture_that_is_taken_replaces_the_one_before(built_in: Run, dashboard: Open, tmp_path: Path) -> None:

@@ -27,7 +27,8 @@ from cifar_core.suspects import (
     planted,
     wrong_with_copies,
 )
-from tests.conftest import Tiny, drawn_folder, tiny_config
+from tests.conftest import Tiny, tiny_config
+from tests.shapes import drawn_folder
 
 RANDOM = np.random.default_rng(0)
 
@@ -193,6 +194,12 @@ def test_what_is_planted_is_what_is_said_to_be(tiny: Tiny) -> None:
     truth = np.array([0] * 34 + [1] * 33 + [2] * 33)
     assert np.flatnonzero(put.split.labels[:100] != truth).tolist() == put.wrong.tolist()
     np.testing.assert_array_equal(put.split.labels[put.copies], put.split.labels[put.originals])
+
+
+def test_among_few_images_one_is_copied(tiny: Tiny) -> None:
+    put = planted(open_cached(tiny.info.id, tiny.cache).train, 3, 8, seed=0)
+    assert len(put.copies) == len(put.originals) == 1
+    assert len(put.split.images) == 9
 
 
 def test_the_copy_of_a_wrongly_labelled_image_has_a_wrong_label_too(tiny: Tiny) -> None:

@@ -28,7 +28,8 @@ from cifar_core.runs import Run, create_run, repeat_run
 from cifar_core.schedules import learning_rate
 from cifar_core.training import Diverged, TooLarge, Training, material
 from cifar_core.transforms import Augmentation, augment, generator_for, mix, normalise
-from tests.conftest import CLASSES, Tiny, work
+from tests.conftest import Tiny, work
+from tests.shapes import CLASSES
 
 CPU = choose("cpu", "float32")
 

@@ -689,6 +689,21 @@ def test_the_same_generator_mixes_alike_and_another_does_not(mixup, cutmix):
     assert not torch.equal(one.images, other.images)
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_another_alpha_mixes_with_the_same_partners_at_the_same_place(seed):
+    """So that a slider changes how strongly is mixed, and not what chance decides."""
+    images, labels = torch.zeros(16, 3, 32, 32), torch.arange(16)
+    images[:, :, ::2] = 1
+    for on in ("mixup", "cutmix"):
+        drawn = []
+        for alpha in (0.05, 0.1, 0.3, 0.7, 1.0, 1.5, 2.0):
+            alphas = {"mixup": 0.0, "cutmix": 0.0, on: alpha}
+            drawn.append(mix(images, labels, **alphas, generator=generator_for(seed, 0)).others.tolist())
+        assert all(others == drawn[0] for others in drawn)
+    both = mix(images, labels, 0.2, 0.2, generator_for(seed, 0)).others.tolist()
+    assert both == drawn[0], "nor does it where the other one is on as well"
+
+
 @pytest.mark.parametrize(("mixup", "cutmix"), [(0.4, 0.0), (0.0, 1.0)])
 def test_the_loss_of_mixed_images_is_that_of_the_mixed_labels(mixup, cutmix):
     images, labels = floats()

@@ -401,6 +401,12 @@ def _said_if_not(action: Callable[[], None]) -> None:
         st.toast(plain(str(error)), icon=":material/error:")
 
 
+def is_below(text: str, count: int) -> bool:
+    """Whether a text from an address is a whole number in [0, count)."""
+    # Longer ones cannot even be read as a number.
+    return text.isascii() and text.isdecimal() and len(text) < 20 and int(text) < count
+
+
 def plain(text: str) -> str:
     """Text as it is, where Streamlit would read Markdown: names of classes and files may hold any character."""
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)

@@ -86,7 +86,7 @@ def _pick(channel: int) -> None:
 
 def _choose_image(info: DataInfo, total: int) -> int:
     asked = st.query_params.get("image")
-    if asked is not None and not (asked.isascii() and asked.isdecimal() and int(asked) < total):
+    if asked is not None and not ui.is_below(asked, total):
         st.warning(ui.plain(f"There is no test image {asked[:20]!r} here; this is 0."), icon=":material/link_off:")
     selected = selecting.current(info) if reference.exact(info) else None
     with st.container(horizontal=True, vertical_alignment="bottom"):

@@ -47,6 +47,9 @@ NEUTRAL: dict[str, Any] = {"crop_scale": 1, "policy": "none"}
 
 FINE = {"erasing_from": 0.01, "erasing_to": 0.01, "blur": 0.1, "erasing_ratio": 0.1}
 
+UNLIKE = "unlike"
+"""Parameter of the URL: what is not as in the run whose pipeline is open, as no slider at its default is in the URL."""
+
 ANY_CLASS = -1
 MOST_SAMPLES = 48
 MOST_IMAGES = 64
@@ -124,7 +127,7 @@ def choose_images(info: DataInfo, data: DataSet, view: str) -> Subject | None:
         return None
     # A link, or another split, can ask for an index at which there is an image of another class.
     asked = str(st.session_state.get("image", st.query_params.get("image", 0)))
-    nearest = int(pool[min(np.searchsorted(pool, int(asked) if asked.isdecimal() else 0), len(pool) - 1)])
+    nearest = int(pool[min(np.searchsorted(pool, int(asked) if ui.is_below(asked, 10**9) else 0), len(pool) - 1)])
     if asked != str(nearest):
         st.session_state["image"] = nearest
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -276,7 +279,7 @@ def open_run() -> tuple[Run, dict[str, Any]] | None:
     if asked is not None and (asked != st.session_state.get("pipeline_opened") or "flip" not in st.session_state):
         if asked in runs:
             st.session_state["pipeline_choice"] = asked
-            _take_over(set(st.query_params))
+            _take_over({*st.query_params, *st.query_params.get(UNLIKE, "").split(".")})
         else:
             st.warning(ui.plain(f"There is no run {asked[:80]!r} here any more."), icon=":material/link_off:")
             del st.query_params["pipeline"]
@@ -322,13 +325,17 @@ def _take_over(given: set[str] | None = None) -> None:
 def show_pipeline(how: dict[str, Any], kind: str, opened: tuple[Run, dict[str, Any]] | None) -> None:
     """The pipeline in words, whose it is, and the way to train with it."""
     st.markdown(f"**Pipeline:** {ui.plain(in_words(how))}")
-    if opened:
+    if opened is None:
+        st.query_params.pop(UNLIKE, None)
+    else:
         run, theirs = opened
-        other = [
-            f"{label(name)} {charts.said(theirs[name])}"
-            for name in PIPELINE
-            if _matters(name, how) and how[name] != theirs[name]
-        ]
+        unlike = [name for name in PIPELINE if _matters(name, how) and how[name] != theirs[name]]
+        other = [f"{label(name)} {charts.said(theirs[name])}" for name in unlike]
+        unlike += ["normalisation"] if kind != run.settings.normalisation else []
+        if unlike:
+            st.query_params[UNLIKE] = ".".join(unlike)
+        else:
+            st.query_params.pop(UNLIKE, None)
         name = ui.plain(charts.run_name(run))
         st.caption(
             f"As in run {name}" + (f", except for what is there {ui.plain(', '.join(other))}." if other else ".")

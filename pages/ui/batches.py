@@ -228,7 +228,7 @@ def mixed(
     """
     import torch
 
-    from cifar_core.transforms import Augmentation, augment, generator_for, mix, normalisation, normalise
+    from cifar_core.transforms import Augmentation, augment, generator_for, mix, normalisation, normalise, turns_of
 
     data = loaders.data_set(data_id, fingerprint, cache)
     whole: dict[str, Any] = dict(how)
@@ -239,9 +239,13 @@ def mixed(
     pixels, labels = torch.from_numpy(source.images[members]), torch.from_numpy(np.array(source.labels[members]))
     shown = 1 if alone else len(members)
     drawn, asked = [], []
+    changes, turns = Augmentation(**whole), None
     for step in range(draws if alone else 1):
         generator = generator_for(seed, step)
-        made = mix(augment(pixels, Augmentation(**whole), generator), labels, *alphas, generator)
+        if changes.flip_mode == "alternating":
+            # As in `augmented`.
+            turns = turns_of(len(members), step, generator_for(seed, -1))
+        made = mix(augment(pixels, changes, generator, turns=turns), labels, *alphas, generator)
         drawn.append(made.images)
         classes = zip(made.labels.tolist(), made.others.tolist(), strict=True)
         asked.append([_target(data.info.classes[one], data.info.classes[other], made.share) for one, other in classes])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from cifar_core import job
 from cifar_core.attributes import MEASURES, Attributes, AttributesError
 from cifar_core.config import FIELDS
 from cifar_core.datasets import DataInfo, DataSet
-from cifar_core.runs import Run, RunError, list_runs
+from cifar_core.runs import Run, list_runs
 from cifar_core.suspects import most_alike
 from pages import ui
 from pages.ui import charts, loaders, selecting, sheet
@@ -89,9 +90,18 @@ def judged(run: Run, info: DataInfo, split: str) -> loaders.Known | None:
         return None
     try:
         return loaders.known(result, loaders.version(result))
-    except RunError as error:
-        st.error(ui.plain(str(error)))
+    except loaders.Damaged as error:
+        damaged(error)
         return None
+
+
+def damaged(error: loaders.Damaged) -> None:
+    """Say which kept result cannot be read, with the way to another one."""
+    st.error(ui.plain(str(error)))
+    if st.button("Make it anew", key=f"again-{error.path.parent.name}"):
+        with suppress(OSError):
+            error.path.unlink(missing_ok=True)
+        st.rerun()
 
 
 def _knows(run: Run, info: DataInfo) -> bool:
@@ -169,9 +179,9 @@ def show_sheet(
     marked = f"{key}-marked"
 
     def mark(chosen: list[int]) -> None:
-        st.session_state[marked] = [places[n] for n in chosen]
+        st.session_state[marked] = name, [places[n] for n in chosen]
 
-    sheet.show(
+    name = sheet.show(
         info.id,
         info.fingerprint,
         ui.place().cache,
@@ -187,7 +197,9 @@ def show_sheet(
         on_pick=lambda n: _open(*places[n]),
         on_mark=mark,
     )
-    chosen = [place for place in st.session_state.get(marked, []) if place in set(places)]
+    # In another sheet, of other images or with other captions, nothing is marked.
+    sheet_then, chosen = st.session_state.get(marked, ("", []))
+    chosen = chosen if sheet_then == name else []
     for split in ui.SPLITS:
         indices = [index for of, index in chosen if of == split]
         selecting.offer(info, split, indices, "marked by hand on the Data page", f"{key}-select-{split}",
@@ -332,7 +344,7 @@ def look(
         return
     split, _, number = text.partition(".")
     count = {"train": info.train_images, "test": info.test_images}.get(split, 0)
-    if not number.isdecimal() or int(number) >= count:
+    if not ui.is_below(number, count):
         st.info(ui.plain(f"There is no image {text[:40]} in {info.name}."), icon=":material/link_off:")
         _close()
         return

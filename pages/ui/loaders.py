@@ -119,11 +119,18 @@ def selection(text: str, fingerprint: str, folder: Path) -> Selection:
         SelectionError: There is none of that data set.
     """
     # A name alone may come to mean something else; what is pinned or listed cannot.
-    return _pinned(text, fingerprint, folder) if "." in text else selections.find(text, fingerprint, folder)
+    if "." not in text:
+        return selections.find(text, fingerprint, folder)
+    # Its images cannot, but its name may be given, taken away or given to others.
+    try:
+        named = version(folder / fingerprint / f"{text.partition('.')[0]}.name")
+    except (OSError, ValueError):
+        named = 0
+    return _pinned(text, fingerprint, folder, named)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def _pinned(text: str, fingerprint: str, folder: Path) -> Selection:
+def _pinned(text: str, fingerprint: str, folder: Path, named: int) -> Selection:
     return selections.find(text, fingerprint, folder)
 
 
@@ -205,6 +212,14 @@ def small_views(train: Path, train_version: int, test: Path, test_version: int) 
     return details(np.concatenate(thumbs), THUMB)
 
 
+class Damaged(RunError):
+    """A kept result that cannot be read."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__(f"The {what} in {path} are damaged.")
+        self.path = path
+
+
 @dataclass(frozen=True, eq=False)
 class Known:
     """What a network says of all images of a split.
@@ -248,7 +263,7 @@ def known(path: Path, version: int) -> Known:
             return Known(**{name: file[name] for name in names}, facts=json.loads(str(file["facts"])))
     # Damage shows itself in any way, from zlib.error to KeyError.
     except Exception:
-        raise RunError(f"The predictions in {path} are damaged; delete that file to have them made anew.") from None
+        raise Damaged(path, "predictions") from None
 
 
 @st.cache_resource(max_entries=6, show_spinner=False)
@@ -262,7 +277,7 @@ def arrays(path: Path, version: int) -> dict[str, NDArray[Any]]:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except Exception:
-        raise RunError(f"The results in {path} are damaged; delete that file to have them made anew.") from None
+        raise Damaged(path, "results") from None
 
 
 @st.cache_resource(max_entries=3, show_spinner="Loading the network")

@@ -368,7 +368,8 @@ def strip(photos: Sequence[Upload], photo: Upload, fit: str) -> None:
                     )
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(ui.plain(photo.name), width="content")
-        if photo.source != "camera":
+        # The camera's own field has a cross for its picture, as long as it is on the page.
+        if not (photo.source == "camera" and st.session_state.get("camera")):
             st.button("Remove photo", icon=":material/delete:", on_click=remove, args=(photo.digest,))
         if len(photos) > 1:
             st.button("Remove all", icon=":material/delete_sweep:", on_click=remove)

@@ -311,7 +311,9 @@ def clear() -> None:
 def _keep(selected: Selection) -> None:
     with st.popover("Keep", icon=":material/bookmark_add:", type="tertiary"):
         with st.form("selection-keep", border=False):
-            name = st.text_input("Name", selected.name or selections.slug(selected.about), key="selection-name")
+            # A field of its own for each, or the name proposed for the one before would stand there still.
+            key = f"selection-name-{selected.digest}-{selected.name}"
+            name = st.text_input("Name", selected.name or selections.slug(selected.about), key=key)
             st.caption("Small letters, digits and hyphens. What was kept under this name before is replaced.")
             pressed = st.form_submit_button("Keep under this name", type="primary")
         if pressed:

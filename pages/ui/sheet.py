@@ -169,7 +169,7 @@ def show(
     wrong: Sequence[bool] | None = None,
     on_pick: Callable[[int], None] | None = None,
     on_mark: Callable[[list[int]], None] | None = None,
-) -> None:
+) -> str:
     """Show images of a data set.
 
     Args:
@@ -183,11 +183,14 @@ def show(
         wrong: Which are framed as wrong; what is framed must say so in its alt too.
         on_pick: Is told the place of the image that is clicked.
         on_mark: Is told the places of all that are marked by a click with Shift or Control.
+
+    Returns:
+        What stands for all that is shown: another sheet, in which nothing is marked, has another name.
     """
     splits, indices = tuple(split for split, _ in places), np.array([index for _, index in places], np.int64)
     picture = _picture(data_id, fingerprint, cache, splits, indices.tobytes())
     content = repr((data_id, fingerprint, places, captions, alts, side, most, together, wrong))
-    _mount(content, picture, captions, alts, key, label, side, most, together, wrong, on_pick, on_mark)
+    return _mount(content, picture, captions, alts, key, label, side, most, together, wrong, on_pick, on_mark)
 
 
 def show_pictures(
@@ -220,7 +223,7 @@ def _mount(
     wrong: Sequence[bool] | None,
     on_pick: Callable[[int], None] | None,
     on_mark: Callable[[list[int]], None] | None,
-) -> None:
+) -> str:
     name = hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def told(what: str, listener: Callable[[Any], None] | None) -> Callable[[], None]:
@@ -249,6 +252,7 @@ def _mount(
         on_picked_change=told("picked", on_pick),
         on_marked_change=told("marked", on_mark),
     )
+    return name
 
 
 @st.cache_data(max_entries=24, show_spinner=False)

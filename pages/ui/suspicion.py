@@ -25,6 +25,9 @@ SHOWN = 120
 
 DEMONSTRATION_IMAGES = 5000
 
+FEWEST_PLANTED = 40
+"""Images of which a share of 3 % is at least one, and a tenth are some."""
+
 
 def show(info: DataInfo, data: DataSet, split: str) -> None:
     """One of the lists."""
@@ -38,6 +41,8 @@ def show(info: DataInfo, data: DataSet, split: str) -> None:
             outliers(info, data, split)
         else:
             demonstration(info)
+    except loaders.Damaged as error:
+        browsing.damaged(error)
     except (EvaluationError, RunError) as error:
         st.error(ui.plain(str(error)))
 
@@ -237,9 +242,13 @@ def outliers(info: DataInfo, data: DataSet, split: str) -> None:
             f"median is {np.median(scores):.3f}."
         )
     )
+    if not len(order):
+        st.info("There is none.")
+        return
     notes = [f"{charts.brief(info.classes[known.labels[i]], 10)} {scores[i]:.3f}" for i in order[:SHOWN]]
+    most = min(len(order), 2000)
     count = st.select_slider(
-        "How many", [n for n in (10, 20, 50, 100, 200, 500, 1000, 2000) if n <= len(order)] or [len(order)],
+        "How many", [*(n for n in (10, 20, 50, 100, 200, 500, 1000) if n < most), most],
         key="outlier-count", bind="query-params", width=320,
     )  # fmt: skip
     _look(info, data, known, asked=split)
@@ -280,6 +289,12 @@ def demonstration(info: DataInfo) -> None:
         info, "Wrong labels are found by", "Small networks, trained for it", key="finder", begin_with_the_best=True
     )
     images = info.test_images if run else min(DEMONSTRATION_IMAGES, info.train_images)
+    if images < FEWEST_PLANTED:
+        st.info(
+            f"At least {FEWEST_PLANTED} {'test' if run else 'training'} images are needed to plant errors among; "
+            f"{ui.plain(info.name)} has {images}."
+        )
+        return
     checkpoint = next(iter(run.checkpoints())) if run else "best"
     folder, task = job.demonstration_task(ui.place().downloads, info, images, run, checkpoint)
     result = folder.path / "demonstration.npz"

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from benchmarks.driving import Server, browser, chromium, serve
 from cifar_core.runs import own_runs
-from tests.conftest import drawn_folder
+from tests.shapes import drawn_folder
 
 HERE = Path(__file__).parent
 

@@ -22,7 +22,7 @@ from playwright.sync_api import Browser, Page, expect
 from benchmarks.driving import Server, serve, settle
 from cifar_core.runs import Run, own_runs
 from tests.browser.conftest import words
-from tests.conftest import CLASSES, drawing
+from tests.shapes import CLASSES, drawing
 
 PAGES = ("overview", "data", "augment", "train", "compare", "evaluate", "features", "explain")
 
