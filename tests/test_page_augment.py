@@ -266,7 +266,7 @@ def test_mixed_images_are_mirrored_as_the_samples_above_are(dashboard: Callable[
     split = open_cached(tiny.info.id, tiny.cache).train
     for place, (sample, other) in enumerate(zip(samples, mixed, strict=True)):
         image = split.images[58 + place]
-        sides = [int(np.abs(view.astype(int) - sample[0]).sum()) for view in (image, image[..., ::-1])]
+        sides = [int(np.abs(view.astype(int) - sample[0][..., -32:]).sum()) for view in (image, image[..., ::-1])]
         same = [int((view == other[0]).sum()) for view in (image, image[..., ::-1])]
         if max(same) > 0.9 * image.size:  # Not all of it is pasted over.
             assert np.argmin(sides) == np.argmax(same)
@@ -413,13 +413,6 @@ def test_what_is_back_at_its_default_stays_so_in_the_address(
     assert "except for what is there Rotation" in texts(again).replace("\\", "")
     again.selectbox(key="pipeline_choice").set_value(None).run()
     assert "unlike" not in again.query_params
-
-
-@pytest.mark.parametrize("picture", ["image", "picture"])
-def test_a_number_too_long_to_be_read_is_no_image(dashboard: Callable[..., Any], picture: str) -> None:
-    long = "9" * 5000
-    app = dashboard(PAGE, image=long) if picture == "image" else dashboard("pages/data.py", picture=f"train.{long}")
-    assert not app.exception
 
 
 def test_a_run_whose_settings_are_damaged_gets_a_sentence(

@@ -93,7 +93,7 @@ def test_each_selection_is_proposed_a_name_of_its_own(dashboard: Callable[..., A
     """Or the second one would take the place of the first."""
     one, two = (
         refer(Selection(tiny.info.fingerprint, "train", np.array(indices), about), folder_of(cache))
-        for indices, about in (([3, 70], "class circle"), ([5, 71], "class square"))
+        for indices, about in ((range(40), "class circle"), (range(60, 110), "class square"))
     )
     app = dashboard(PAGE, selection=one)
     assert name_field(app).value == "class-circle"
@@ -103,13 +103,13 @@ def test_each_selection_is_proposed_a_name_of_its_own(dashboard: Callable[..., A
     assert name_field(app).value == "class-square"
     press(app, "Keep under this name")
     assert {each.name: each.indices.tolist() for each in kept(tiny.info.fingerprint, folder_of(cache))} == {
-        "class-circle": [3, 70], "class-square": [5, 71]
+        "class-circle": list(range(40)), "class-square": list(range(60, 110))
     }  # fmt: skip
 
 
 def test_a_name_is_told_as_soon_as_it_is_given_and_no_longer_than_it_holds(tiny: Tiny, cache: Path) -> None:
     folder, fingerprint = folder_of(cache), tiny.info.fingerprint
-    first = Selection(fingerprint, "train", np.array([3, 70]), "class cat")
+    first = Selection(fingerprint, "train", np.arange(40), "class cat")
     text = refer(first, folder)
     assert loaders.selection(text, fingerprint, folder).name == ""
     kept_first = keep(first, "class-cat", folder)
@@ -117,7 +117,7 @@ def test_a_name_is_told_as_soon_as_it_is_given_and_no_longer_than_it_holds(tiny:
     assert loaders.selection(text, fingerprint, folder).name == "class-cat"
     keep(Selection(fingerprint, "train", np.array([1, 2, 4]), "others"), "class-cat", folder)
     assert loaders.selection(text, fingerprint, folder).name == "", "the name is of other images now"
-    assert loaders.selection(text, fingerprint, folder).indices.tolist() == [3, 70]
+    assert loaders.selection(text, fingerprint, folder).indices.tolist() == list(range(40))
     assert loaders.selection("class-cat", fingerprint, folder).indices.tolist() == [1, 2, 4]
     forget("class-cat", fingerprint, folder)
     assert loaders.selection(text, fingerprint, folder).name == ""

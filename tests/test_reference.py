@@ -174,7 +174,7 @@ def test_the_command_line_knows_it_by_its_name(
     built_in: Run, runs_root: Path, empty_cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from cifar_core.__main__ import main
-    from pages.ui import examples, photos
+    from pages.ui import examples
 
     def said(*words: object) -> dict[str, Any]:
         assert main([*map(str, words), "--runs", str(runs_root), "--cache", str(empty_cache), "--json"]) == 0

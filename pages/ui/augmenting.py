@@ -310,6 +310,7 @@ def _take_over(given: set[str] | None = None) -> None:
     chosen = st.session_state["pipeline_choice"]
     st.session_state.pop("pipeline_opened", None)
     if not chosen:
+        st.query_params.pop("pipeline", None)
         return
     try:
         config = find_run(chosen, ui.place().runs).config
