@@ -164,7 +164,7 @@ class WorkFolder:
         control = self.path / "control"
         with self._asked_of():
             control.mkdir(exist_ok=True)
-            with alone(control):
+            with alone(self.path):
                 # What was asked before and not yet taken stays asked.
                 wanted = {**(read_json(control / name) or {}), **(values or {})}
                 write_whole(control / name, json.dumps(wanted).encode())
