@@ -419,6 +419,11 @@ def _fork(options: argparse.Namespace) -> Run:
     given["data"] = absolute(given["data"]) if given.get("data") else job.images_of(parent, options.cache)
     checkpoint = _checkpoint(parent, options.checkpoint or "last")
     config = TrainConfig.from_values({**dataclasses.asdict(parent.settings_of(checkpoint)), **given})
+    if parent.read_only:
+        from cifar_core.datasets import prepare
+
+        # Whether they are its parent's own images, of which it may hold out no others, is known once they are read.
+        _show_progress(prepare(config.data, options.cache), options.json)
     return job.new_run(config, options.runs.resolve(), options.cache, parent=parent, checkpoint=checkpoint)
 
 

@@ -1966,11 +1966,16 @@ def _timed(steps: Iterator[tuple[int, int, str]], parts: bool = True, unit: str 
 
 def stop_on_signals(folder: WorkFolder) -> None:
     """Let Ctrl-C and a polite kill mean: stop and keep what there is. A second Ctrl-C ends the process at once."""
+    asked = False
 
     def stop(number: int, _: object) -> None:
+        nonlocal asked
         if number == signal.SIGINT:
             signal.signal(number, signal.SIG_DFL)
-        folder.request("stop", {"signal": number})
+        # Once: a signal that comes while this one is being answered would wait for it for ever.
+        if not asked:
+            asked = True
+            folder.request("stop", {"signal": number})
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)

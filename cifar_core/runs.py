@@ -935,16 +935,27 @@ def _check_fork(config: TrainConfig, parent: Run, checkpoint: str) -> None:
         raise RunError(f"epochs must be above the {done} that the parent's weights have seen, but is {config.epochs}.")
 
 
+def has_seen_labels(run: Run) -> bool:
+    """Whether the weights of a run, or those it began with, were trained with labels; so too where nobody knows."""
+    while run.config.objective == "simclr":
+        if run.parent is None:
+            return False
+        born = run.parent_run
+        if born is None or not (born.path / "config.json").exists():
+            return True
+        run = born
+    return True
+
+
 def check_held_out(config: TrainConfig, parent: Run) -> None:
     """A fork on the images of its parent holds none out that its parent's weights were trained on.
 
     Raises:
         RunError: It would.
     """
-    before = parent.config
-    if before.objective == "simclr" and parent.parent is None:
-        # No weights have seen a label yet.
+    if not has_seen_labels(parent):
         return
+    before = parent.config
     if (config.folds, config.fold if config.folds else 0) != (before.folds, before.fold if before.folds else 0):
         theirs = f"fold {before.fold} of {before.folds}" if before.folds else "a share"
         raise RunError(

@@ -723,6 +723,7 @@ class Training:
             "best_accuracy": self.best_accuracy,
             "validation_losses": self.validation_losses,
             "patient_from": self._patient_from,
+            "paced_from": self._paced_from,
             "scaler": self.scaler.state_dict(),
         }
         return tensors, counters
@@ -812,6 +813,8 @@ class Training:
             self.best_accuracy = float(counters["best_accuracy"])
             self.validation_losses = [float(loss) for loss in counters["validation_losses"]]
             self._patient_from = int(counters.get("patient_from", 0))
+            step, seconds = counters.get("paced_from", (0, 0.0))
+            self._paced_from = int(step), float(seconds)
             if counters["scaler"]:
                 self.scaler.load_state_dict(counters["scaler"])
         except (LookupError, RuntimeError, TypeError, ValueError) as error:

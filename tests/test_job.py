@@ -728,6 +728,30 @@ def test_a_change_that_was_written_down_is_not_asked_for_again(
     assert not list((run.path / "control").glob(".*.begun"))
 
 
+TWICE = """
+import os, signal, sys
+from pathlib import Path
+from cifar_core import job, runs
+written = runs.write_whole
+def interrupted(path, content):
+    if not again:
+        again.append(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+    written(path, content)
+again = []
+runs.write_whole = interrupted
+job.stop_on_signals(runs.Run(Path(sys.argv[1])))
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_a_second_signal_while_the_first_is_answered_is_no_wait_for_ever(run_in_state: Callable[..., Run]) -> None:
+    run = run_in_state("running")
+    done = subprocess.run([sys.executable, "-c", TWICE, run.path], cwd=ROOT, timeout=60, check=False)
+    assert done.returncode == 0
+    assert run.requested("stop")
+
+
 def test_what_many_ask_at_once_is_all_asked(run_in_state: Callable[..., Run]) -> None:
     run = run_in_state("running")
 

@@ -434,6 +434,19 @@ def test_the_images_that_excite_a_channel_most_are_shown_and_can_be_selected(
     assert "Select these 12 images" not in [button.label for button in app.button]
 
 
+def test_damaged_strongest_images_can_be_found_anew(
+    dashboard: Callable[..., Any], trained_run: Run, tiny: Any, cache: Path
+) -> None:
+    folder, _ = job.strongest_task(trained_run, "best", tiny.info, "test", 60)
+    path = folder.path / "strongest.npz"
+    path.write_bytes(b"x")
+    app = dashboard(PAGE, view="Activations", image="7")
+    assert "are damaged." in text_of(app)
+    next(button for button in app.button if button.label == "Make it anew").click().run()
+    assert not app.exception
+    assert not path.exists()
+
+
 def test_a_channel_that_another_layer_has_not_is_let_go_of(
     dashboard: Callable[..., Any], make_run: Callable[..., Run], tiny: Any
 ) -> None:

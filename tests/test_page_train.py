@@ -608,6 +608,7 @@ def test_a_full_disk_is_said_where_something_is_asked_for(
 
     monkeypatch.setattr(runs, "write_whole", full)
     pressed(app, button)
+    assert f"asked-{run.id}" not in app.session_state
     assert f"{run.id} cannot be asked for anything: No space left on device." in app.toast[0].value.replace("\\", "")
 
 

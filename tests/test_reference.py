@@ -145,6 +145,19 @@ def test_a_fork_of_it_on_its_own_images_holds_out_what_it_did(built_in: Run, run
         job.new_run(config, runs_root, tiny.cache, parent=built_in, checkpoint="best")
 
 
+def test_the_command_line_reads_the_images_before_it_forks_it(
+    built_in: Run, runs_root: Path, tiny_source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As only these tell what it may hold out."""
+    from cifar_core.__main__ import main
+
+    where = ["--data", str(tiny_source), "--cache", str(tmp_path / "another cache"), "--runs", str(runs_root)]
+    asked = ["--fork", "reference", "--checkpoint", "best", "--epochs", "3", "--validation-fraction", "0.5"]
+    assert main(["train", *asked, *where]) == 1
+    assert "validation_fraction of a fork must be at most" in capsys.readouterr().err
+    assert not own_runs(runs_root)
+
+
 def test_a_fork_of_it_must_know_the_same_classes(
     built_in: Run, runs_root: Path, cache: Path, tiny_source: Path, tmp_path: Path
 ) -> None:

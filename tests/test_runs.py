@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -708,6 +709,22 @@ def forked(root: Path, name: str, parent: str | None = None) -> Run:
     if parent:
         (run.path / "parent.json").write_text(f'{{"run": "{parent}", "checkpoint": "best"}}')
     return run
+
+
+def test_only_weights_that_have_seen_no_label_may_be_validated_on_any_image(runs_root: Path, tiny: Any) -> None:
+    def run(objective: str, parent: Run | None = None) -> Run:
+        made = create_run(tiny_config(tiny, objective=objective, epochs=2), runs_root)
+        if parent:
+            (made.path / "parent.json").write_text(json.dumps({"run": parent.id, "checkpoint": "last"}))
+        return made
+
+    views = run("simclr")
+    more = run("simclr", views)
+    told = run("classify")
+    after = run("simclr", told)
+    assert [runs.has_seen_labels(each) for each in (views, more, told, after)] == [False, False, True, True]
+    shutil.rmtree(views.path)
+    assert runs.has_seen_labels(more), "where nobody knows"
 
 
 def test_forks_are_below_their_parents_and_the_newest_family_comes_first(runs_root: Path) -> None:

@@ -6,6 +6,7 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -383,9 +384,9 @@ def _task_progress(path: str) -> None:
         st.button("Stop", icon=":material/stop:", key=f"stop-{folder.path.name}", on_click=ask, args=(folder, "stop"))
 
 
-def ask(folder: WorkFolder, what: str, values: Mapping[str, Any] | None = None) -> None:
-    """Ask a worker for something, on a click."""
-    _said_if_not(lambda: folder.request(what, values))
+def ask(folder: WorkFolder, what: str, values: Mapping[str, Any] | None = None) -> bool:
+    """Ask a worker for something, on a click; whether it could be."""
+    return _said_if_not(lambda: folder.request(what, values))
 
 
 def take_back(folder: WorkFolder, what: str) -> None:
@@ -393,12 +394,23 @@ def take_back(folder: WorkFolder, what: str) -> None:
     _said_if_not(lambda: folder.withdraw(what))
 
 
-def _said_if_not(action: Callable[[], None]) -> None:
+def _said_if_not(action: Callable[[], None]) -> bool:
     try:
         action()
     except RunError as error:
         # Of a run of another user, on a full disk, or deleted since the page was drawn.
         st.toast(plain(str(error)), icon=":material/error:")
+        return False
+    return True
+
+
+def damaged(error: RunError, path: Path) -> None:
+    """Say that a kept result cannot be read, with the way to another one."""
+    st.error(plain(str(error)))
+    if st.button("Make it anew", key=f"again-{path.parent.name}"):
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+        st.rerun()
 
 
 def is_below(text: str, count: int) -> bool:

@@ -144,7 +144,11 @@ def _channel(
         )
     if not ui.background(folder, task, result.exists(), start="Find the most activating images"):
         return
-    found = loaders.arrays(result, loaders.version(result))
+    try:
+        found = loaders.arrays(result, loaders.version(result))
+    except loaders.Damaged as error:
+        ui.damaged(error, error.path)
+        return
     facts: dict[str, Any] = json.loads(str(found["facts"]))
     values, places = found[f"{layer}/values"][channel], found[f"{layer}/images"][channel]
     _strongest(info, facts, found, layer, channel, values, found["indices"][places])

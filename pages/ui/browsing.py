@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import suppress
 
 import numpy as np
 import pandas as pd
@@ -91,17 +90,8 @@ def judged(run: Run, info: DataInfo, split: str) -> loaders.Known | None:
     try:
         return loaders.known(result, loaders.version(result))
     except loaders.Damaged as error:
-        damaged(error)
+        ui.damaged(error, error.path)
         return None
-
-
-def damaged(error: loaders.Damaged) -> None:
-    """Say which kept result cannot be read, with the way to another one."""
-    st.error(ui.plain(str(error)))
-    if st.button("Make it anew", key=f"again-{error.path.parent.name}"):
-        with suppress(OSError):
-            error.path.unlink(missing_ok=True)
-        st.rerun()
 
 
 def _knows(run: Run, info: DataInfo) -> bool:

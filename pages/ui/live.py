@@ -295,7 +295,9 @@ def _ask(run: Run, what: str, values: dict[str, Any] | None = None) -> None:
     """Ask the worker for something, and wait a moment for it, so that the page mostly shows what came of it at once."""
     if what == "change":
         st.session_state[f"asked-{run.id}"] = len(_words(run))
-    ui.ask(run, what, values)
+    if not ui.ask(run, what, values):
+        st.session_state.pop(f"asked-{run.id}", None)
+        return
     limit = time.monotonic() + WORD_SECONDS
     while run.state == "running" and time.monotonic() < limit:
         if not run.requested(what) and (what != "change" or _answer(run)):

@@ -14,7 +14,7 @@ from cifar_core import selections
 from cifar_core.config import FIELD_TYPES, FIELDS, GROUPS, MODELS, RECIPES, TrainConfig, label
 from cifar_core.datasets import DataInfo, cached
 from cifar_core.events import Start
-from cifar_core.runs import Run, RunError, family_of, list_runs, seen_epochs
+from cifar_core.runs import Run, RunError, family_of, has_seen_labels, list_runs, seen_epochs
 from cifar_core.schedules import planned, unforeseen
 from cifar_core.subsets import chosen_classes, class_names, info_of_classes, listed_classes
 from pages import ui
@@ -163,7 +163,7 @@ def form(parent: Run | None = None, checkpoint: str = "last") -> TrainConfig | N
     above = top.container()
     with top:
         # The weights of a parent were trained on the images that other folds hold out.
-        series.choose(folds=parent is None or parent.config.objective == "simclr")
+        series.choose(folds=parent is None or not has_seen_labels(parent))
     kind, count = series.chosen()
     # Of the first of the runs; the others differ from it in their seed or fold alone.
     first = series.first(config)

@@ -42,7 +42,7 @@ def show(info: DataInfo, data: DataSet, split: str) -> None:
         else:
             demonstration(info)
     except loaders.Damaged as error:
-        browsing.damaged(error)
+        ui.damaged(error, error.path)
     except (EvaluationError, RunError) as error:
         st.error(ui.plain(str(error)))
 
