@@ -13,7 +13,7 @@ GRID = 8
 """Rows and columns of squares."""
 
 WAYS = {
-    "erase": "Erase (mean colour)",
+    "erase": "Erase (zero for the network)",
     "blur": "Blur",
     "swap": "Swap among themselves",
 }

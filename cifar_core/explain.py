@@ -86,14 +86,14 @@ METHODS = {
     "integrated_gradients": Method(
         "Integrated gradients",
         "Sundararajan et al., 2017",
-        "Shares the rise of the logit from a picture of the mean colour to this one out to the pixels, exactly.",
+        "Shares the rise of the logit from a picture that is zero for it to this one out to the pixels, exactly.",
         of_layer=False,
         signed=True,
     ),
     "occlusion": Method(
         "Occlusion",
         "Zeiler and Fergus, 2014",
-        f"How far the logit falls when {WINDOW}×{WINDOW} pixels are covered with the mean colour.",
+        f"How far the logit falls when {WINDOW}×{WINDOW} pixels are covered with what is zero for it.",
         of_layer=False,
         signed=True,
     ),
@@ -253,7 +253,7 @@ def guided_layers(model: Classifier) -> int:
 def integrated_gradients(
     model: Classifier, images: Tensor, classes: Tensor | None = None, against: Tensor | None = None
 ) -> Tensor:
-    """Shares of the rise of a logit from the mean colour to the image (Sundararajan et al., 2017, equation 1).
+    """Shares of the rise of a logit from an image of zeros to this one (Sundararajan et al., 2017, equation 1).
 
     The integral is taken by Gauss and Legendre's rule with `PATH_STEPS` points. The shares sum to the rise, up to the
     error of that rule.
@@ -298,7 +298,7 @@ def smooth_grad(
 def occlusion(
     model: Classifier, images: Tensor, classes: Tensor | None = None, against: Tensor | None = None
 ) -> Tensor:
-    """How far a logit falls when a window is covered with the mean colour (Zeiler and Fergus, 2014, section 4.2).
+    """How far a logit falls when a window is covered with what is zero for it (Zeiler and Fergus, 2014, section 4.2).
 
     A pixel gets the mean fall over the windows that cover it.
 

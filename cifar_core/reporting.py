@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cifar_core.comparing import Comparison, same_but_for_the_seed
+from cifar_core.comparing import Comparison, holm, same_but_for_the_seed
 from cifar_core.config import FIELDS, TrainConfig, label
 from cifar_core.evaluation import Evaluation, EvaluationError
 from cifar_core.events import duration
@@ -347,8 +347,14 @@ def _evaluation_parts(page: _Page, evaluation: Evaluation) -> None:
                 "True class",
                 height=max(380, min(760, 120 + 34 * len(names))),
                 hovermode="closest",
-                yaxis={"autorange": "reversed", "title": {"text": "True class"}, "automargin": True},
-                xaxis={"title": {"text": "Predicted class"}, "automargin": True},
+                # Names of classes that are numbers are names all the same.
+                yaxis={
+                    "type": "category",
+                    "autorange": "reversed",
+                    "title": {"text": "True class"},
+                    "automargin": True,
+                },
+                xaxis={"type": "category", "title": {"text": "Predicted class"}, "automargin": True},
             ),
             f"Confusion matrix, {evaluation.accuracy:.1%} on the diagonal",
             f"Confusion matrix: numbers of images, shaded by the share of the true class; {facts}.",
@@ -364,7 +370,13 @@ def _evaluation_parts(page: _Page, evaluation: Evaluation) -> None:
             }
             for place, name in enumerate(("precision", "recall", "f1"))
         ],
-        _layout("Class", "Share", barmode="group", yaxis={"tickformat": ".0%", "title": {"text": "Share"}}),
+        _layout(
+            "Class",
+            "Share",
+            barmode="group",
+            xaxis={"type": "category", "title": {"text": "Class"}},
+            yaxis={"tickformat": ".0%", "title": {"text": "Share"}},
+        ),
         f"Precision, recall and F1 of each class, lowest F1 for {report_table['f1'].idxmin()}",
         f"Precision, recall and F1 by class; {facts}.",
     )
@@ -558,7 +570,7 @@ def _pairs_part(page: _Page, materials: Sequence[Material]) -> None:
         return
     page.heading("On the same test images")
     first = known[0]
-    rows = []
+    rows, compared = [], []
     for other in known[1:]:
         assert first.evaluation
         assert other.evaluation
@@ -568,6 +580,7 @@ def _pairs_part(page: _Page, materials: Sequence[Material]) -> None:
             page.text(f"{other.name}: {error}")
             continue
         page.text(f"{other.name} beside {first.name}: {both.sentence(first.name, other.name)}")
+        compared.append(both)
         low, high = both.interval
         rows.append(
             {
@@ -608,7 +621,7 @@ def _pairs_part(page: _Page, materials: Sequence[Material]) -> None:
                         "tickformat": "+.1%",
                         "title": {"text": f"{_escaped(other.name)} less {_escaped(first.name)}"},
                     },
-                    yaxis={"autorange": "reversed", "automargin": True},
+                    yaxis={"type": "category", "autorange": "reversed", "automargin": True},
                 ),
                 "Difference of the accuracy by class",
                 f"Accuracy by class of {other.name} less {first.name}, with 95 % paired bootstrap intervals; "
@@ -620,11 +633,14 @@ def _pairs_part(page: _Page, materials: Sequence[Material]) -> None:
                 {name: "+.2%" for name in ("difference", "low", "high")} | {"first": ".2%", "second": ".2%"},
             )
     if rows:
+        if len(rows) > 1:
+            for row, p in zip(rows, holm([each.test.exact for each in compared]), strict=True):
+                row["p among all (Holm)"] = float(p)
         numbers = {name: "+.2f" for name in ("difference (points)", "from", "to")}
         page.table(
             pd.DataFrame(rows).set_index("run"),
             "pairs",
-            {**numbers, "McNemar's p (exact)": "p", "p (chi-squared)": "p"},
+            {**numbers, "McNemar's p (exact)": "p", "p (chi-squared)": "p", "p among all (Holm)": "p"},
         )
         page.facts(
             f"Each beside {first.name}: {_evaluation_facts(known[0].evaluation)}."  # type: ignore[arg-type]

@@ -27,7 +27,7 @@ class Curves:
 
     Args:
         shares: (S+1,) of the pixels changed, from 0 to 1.
-        deletion: (M, S+1) probabilities for M maps while pixels become the mean colour; low is good.
+        deletion: (M, S+1) probabilities for M maps while pixels become 0; low is good.
         insertion: (M, S+1) while they come back into a blurred image; high is good.
     """
 
@@ -49,7 +49,7 @@ def curves(model: Classifier, image: Tensor, maps: Tensor, wanted: int, *, steps
 
     Args:
         model: In eval mode.
-        image: (3, H, W) float32, normalised, so that 0 is the mean colour.
+        image: (3, H, W) float32, as the network takes it: 0 is the mean colour, black or grey, by its normalisation.
         maps: (M, H, W) of what speaks for the class; places of equal value come in an order drawn by the seed.
         wanted: The class, in [0, K).
         steps: S, how many parts the pixels are changed in.

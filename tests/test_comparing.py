@@ -75,6 +75,16 @@ def test_a_difference_is_said_in_words() -> None:
     assert of_counts(8000, 520, 400, 1080).sentence("wide", "deep").startswith("wide is better by 1.2 points")
 
 
+@pytest.mark.parametrize("differing", range(1, 13))
+def test_none_is_called_better_where_the_exact_test_says_chance(differing: int) -> None:
+    """The bootstrap never draws what was not seen, and so is too sure of a few images."""
+    for first in range(differing + 1):
+        comparison = of_counts(995, first, differing - first, 1)
+        if "is better" in comparison.sentence():
+            assert comparison.test.exact < 0.05
+    assert "cannot be told apart" in of_counts(995, 0, 4, 1).sentence()
+
+
 def test_chance_is_called_chance() -> None:
     said = of_counts(80, 5, 6, 9).sentence()
     assert said.startswith("A and B cannot be told apart on these images: B less A is +1.0 points")

@@ -459,6 +459,13 @@ def test_shares_add_up_to_their_whole(numbers: str) -> None:
         assert found.sum(axis=axis[numbers]) == pytest.approx(1)
 
 
+@pytest.mark.parametrize(
+    ("share", "text"), [(0.005, "<1"), (0.004, "<1"), (0.01, "1"), (0.995, ">99"), (1.0, "100"), (0.0, "")]
+)
+def test_a_share_is_never_rounded_to_none_or_all(share: float, text: str) -> None:
+    assert matrix._written(share, images=False, difference=False) == text
+
+
 def story_of(app: Any) -> dict[str, Any]:
     return json.loads(json.loads(app.get("bidi_component")[0].proto.json)["story"])
 
@@ -529,8 +536,17 @@ def test_curves_and_calibration_say_what_the_core_says(
     assert f"square {curve.auc:.4f}" in captions(app)
     error = reliability(answers.confidences, answers.correct).ece
     assert f"(ECE) **{error:.2%}**" in captions(app)
-    there = logits.read(evaluated_run.logits("validation"))
+    folder = evaluated_run.logits("validation")
+    values = np.array(logits.read(folder).values[1], np.float32)
+    assert "No temperature: all of the 18 validation images are told right, which fits none." in captions(app)
+    assert "temperature **" not in captions(app)
+    values[0] = np.roll(values[0], 1)
+    logits.keep(folder, 2, values)
+    there = logits.read(folder)
+    app = dashboard(PAGE, run=evaluated_run.id, view="Curves and calibration", curve_class="square", threshold="1")
     assert f"temperature **{fitted_temperature(there.values[1], there.images.labels):.3f}**" in captions(app)
+    assert "At 1.00, 0 images are taken for square" in captions(app)
+    assert "precision –, as none is taken." in captions(app)
     assert "fitted on 18 validation images of the same epoch" in captions(app)
 
 

@@ -20,7 +20,7 @@ from cifar_core.familiarity import Known
 from cifar_core.networks import load_network
 from cifar_core.runs import Run
 from cifar_core.strangeness import Strangeness
-from pages.ui import charts, foreign
+from pages.ui import charts, foreign, loaders
 from tests.conftest import Tiny
 from tests.test_page_explain import PHOTO, bars, file_of, several, text_of, upload
 
@@ -194,7 +194,11 @@ def test_before_all_images_were_looked_at_a_button_offers_it(dashboard: Open, tr
         assert not alts(app)
 
 
-def test_the_images_that_pulled_most_are_those_of_the_core(dashboard: Open, known_run: Run, tiny: Tiny) -> None:
+def test_the_images_that_pulled_most_are_those_of_the_core(
+    dashboard: Open, known_run: Run, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The loss knows nothing of a temperature that is fitted afterwards.
+    monkeypatch.setattr(loaders, "temperature", lambda run, epoch: loaders.Temperature(2.5, 100))
     app = opened(dashboard, PULL, image="4")
     table = table_of(known_run, tiny)
     split = open_cached(tiny.info.id, tiny.cache).test

@@ -18,6 +18,7 @@ import pytest
 
 from cifar_core import job
 from cifar_core.__main__ import _asked, _parser, main
+from cifar_core.comparing import holm
 from cifar_core.config import FIELDS
 from cifar_core.evaluation import Evaluation
 from cifar_core.events import Changed
@@ -92,6 +93,33 @@ def test_a_report_of_several_compares_them(run_in_state: Callable[..., Run], tin
     assert settings.index[0] == "Seed"
     assert settings.iloc[0].tolist() == ["1", "2"]
     assert len(figures(text)) == 3
+
+
+def test_the_tests_of_several_runs_are_judged_together(run_in_state: Callable[..., Run], tiny: Tiny) -> None:
+    runs = [run_in_state("finished", seed=seed) for seed in (1, 2, 3)]
+    for run, wrong in zip(runs, (30, 24, 22), strict=True):
+        keep_evaluation(run, tiny, wrong)
+    rows = table(report(runs), "pairs")
+    alone, together = rows["McNemar's p (exact)"].tolist(), rows["p among all (Holm)"].tolist()
+    assert together == pytest.approx(holm(alone), abs=1e-3)
+    assert together != alone
+
+
+def test_classes_that_are_called_by_numbers_are_names_in_all_charts(
+    run_in_state: Callable[..., Run], tiny: Tiny
+) -> None:
+    run, classes = run_in_state("finished"), ("30", "50", "stop")
+    labels = np.repeat(np.arange(3), 20)
+    facts = {"run": run.id, "checkpoint": "best", "epoch": 3.0, "data": "signs", "split": "test"}
+    evaluation = Evaluation(labels, np.eye(3, dtype=np.float32)[labels], classes, facts)
+    evaluation.save(run.task("evaluate-0123456789abcdef").path / "evaluation.npz")
+    axes = [
+        figure["layout"][f"{axis}axis"].get("type")
+        for figure in figures(report([run]))
+        for axis in "xy"
+        if list(figure["data"][0].get(axis) or []) == list(classes)
+    ]
+    assert axes == ["category"] * 3
 
 
 def test_names_and_notes_are_text_and_nothing_else(run_in_state: Callable[..., Run], tiny: Tiny) -> None:

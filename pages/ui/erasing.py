@@ -122,8 +122,8 @@ def eraser(case: Case) -> None:
             _show_fewest(case, how)
         st.html(charts.prediction_bars(case.classes, answer, case.true))
     st.caption(
-        "Click a square to change it, and again to take it back. Erasing fills with the mean colour of the training "
-        "images, which is zero for the network. "
+        "Click a square to change it, and again to take it back. Erasing fills with the colour that is zero for the "
+        "network: the mean of the training images, black or grey, by the run's normalisation. "
         + ui.plain(f"Run {case.run.id} · {case.checkpoint} weights · {case.name}.")
     )
 

@@ -472,8 +472,10 @@ def _show_curves(case: Case, found: Map, wanted: int) -> None:
             icon=":material/warning:",
         )
     st.caption(
-        "The places a map marks most come first. Deletion turns them to the mean colour, insertion brings them back "
-        "into a blurred picture (Petsiuk et al., 2018). Chance is the mean of ten random maps that are as coarse. "
+        "The places a map marks most come first. Deletion turns them to the colour that is zero for the network (the "
+        "mean of the training images, black or grey, by the run's normalisation), insertion brings them back into a "
+        "blurred picture (Petsiuk et al., 2018). Probabilities are as the softmax has them, not calibrated. Chance is "
+        "the mean of ten random maps that are as coarse. "
         "Pictures with holes are unlike all training images, so a single curve says little; compare the two."
     )
 

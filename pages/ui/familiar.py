@@ -49,7 +49,8 @@ def influence(case: Case) -> None:
     predicted = "What it predicts"
     named = st.selectbox("Towards", [predicted, *case.classes], key="pull_to", bind="query-params", width=200)
     wanted = case.classes.index(named) if named in case.classes else case.predicted
-    pulls = table.influence(feature, case.answer, wanted)
+    # Uncalibrated, as those of the training images: what the loss of the training saw.
+    pulls = table.influence(feature, loaders.probabilities(case.path, case.version, case.pixels), wanted)
     towards, away = pulled_most(pulls, SHOWN)
     name = ui.plain(case.classes[wanted])
     if not towards and not away:

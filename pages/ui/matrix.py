@@ -298,8 +298,10 @@ def _written(value: float, images: bool, difference: bool) -> str:
         return ""
     sign = "" if not difference else "+" if value > 0 else "−"
     size = abs(value) if images else 100 * abs(value)
-    if not images and size < 0.5:
+    if not images and size < 1:
         return f"{sign}<1"
+    if not images and 99 < size < 100:
+        return f"{sign}>99"
     return f"{sign}{size:.0f}" if size < 10_000 else f"{sign}{size / 1000:.0f}k"
 
 

@@ -152,22 +152,27 @@ def _curves_at_threshold(subject: Looked, found: list[OneAgainstRest]) -> None:
         ui.plain(
             f"At {threshold:.2f}, {hits + alarms:,} images are taken for {name}: {hits:,} of the {curve.positives:,} "
             f"that are (recall {curve.recall[at]:.1%}), and {alarms:,} of the {curve.negatives:,} others (false "
-            f"positive rate {curve.false_positive_rate[at]:.2%}); precision {curve.precision[at]:.1%}."
+            f"positive rate {curve.false_positive_rate[at]:.2%}); precision "
+            + (f"{curve.precision[at]:.1%}." if hits + alarms else "–, as none is taken.")
         )
     )
     st.caption(
         ui.plain(
             f"Area under the ROC curve: {name} {curve.auc:.4f}, mean of all classes (macro) {macro_auc(found):.4f}. "
-            f"Average precision: {curve.average_precision:.4f}, mean {macro_average_precision(found):.4f}. Grey: the "
-            f"other classes. {subject.about()}"
+            f"Average precision: {curve.average_precision:.4f}, mean {macro_average_precision(found):.4f}. Grey: "
+            f"{f'the first {OTHERS}' if len(found) > OTHERS + 1 else 'the'} other classes. {subject.about()}"
         )
     )
+
+
+OTHERS = 20
+"""Curves of other classes that are drawn."""
 
 
 def curve_rows(found: list[OneAgainstRest], classes: tuple[str, ...], place: int, threshold: float) -> pd.DataFrame:
     """The curves as the rows of `ROC` and `PRECISION_RECALL`: the chosen class last, then its threshold."""
     parts = []
-    order = [*[k for k in range(len(found)) if k != place][:20], place]
+    order = [*[k for k in range(len(found)) if k != place][:OTHERS], place]
     for k in order:
         curve = found[k]
         if not curve.positives or not curve.negatives:
@@ -175,7 +180,7 @@ def curve_rows(found: list[OneAgainstRest], classes: tuple[str, ...], place: int
         chosen = curve.thinned(CURVE_POINTS if k == place else CURVE_POINTS // 2)
         parts.append(_points(curve, chosen, classes[k], CHOSEN if k == place else ALL))
     at = np.array([found[place].place(threshold)])
-    parts.append(_points(found[place], at, classes[place], AT))
+    parts.append(_points(found[place], at, classes[place], AT).assign(threshold=threshold))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -285,6 +290,12 @@ def _temperature(subject: Looked) -> tuple[float | None, str]:
     if not len(places):
         return None, (
             f"No temperature: of epoch {epoch:.4g}, nothing is kept of what this run said of the validation images."
+        )
+    if there.correct[places[0]].all():
+        # The likelihood then only grows as the temperature falls.
+        return None, (
+            f"No temperature: all of the {len(there.images.labels):,} validation images are told right, which fits "
+            "none."
         )
     return fitted_temperature(there.values[places[0]], there.images.labels), ""
 

@@ -148,12 +148,14 @@ def table_of_photos(run: Run, checkpoint: str, path: Path, version: int, fit: st
         answer = loaders.probabilities(path, version, cut.pixels, temperature.value)
         best = int(answer.argmax())
         known = foreign.place(run, checkpoint, path, version, cut.pixels)
+        probabilities = [f"{p:.6f}" for p in answer]
         if known and known[1].foreign:
             any_unlike = True
             rows.append((upload.name, "foreign", None, ""))
+            whole.append([upload.name, "foreign", "", "", *probabilities])
         else:
             rows.append((upload.name, network.classes[best], float(answer[best]), ""))
-        whole.append([upload.name, network.classes[best], f"{answer[best]:.6f}", "", *(f"{p:.6f}" for p in answer)])
+            whole.append([upload.name, network.classes[best], probabilities[best], "", *probabilities])
     st.subheader(f"All {len(uploads)} photos", anchor=False)
     frame = pd.DataFrame(rows, columns=["Photo", "Top class", "Probability", "Why not"])
     if not frame["Why not"].any():
