@@ -937,13 +937,16 @@ def _check_fork(config: TrainConfig, parent: Run, checkpoint: str) -> None:
 
 def has_seen_labels(run: Run) -> bool:
     """Whether the weights of a run, or those it began with, were trained with labels; so too where nobody knows."""
-    while run.config.objective == "simclr":
-        if run.parent is None:
-            return False
-        born = run.parent_run
-        if born is None or not (born.path / "config.json").exists():
-            return True
-        run = born
+    seen: set[Path] = set()
+    with suppress(RunError):
+        # A run that is said to be its own ancestor has no beginning.
+        while run.config.objective == "simclr" and run.path not in seen:
+            seen.add(run.path)
+            if run.parent is None:
+                return False
+            if (born := run.parent_run) is None:
+                break
+            run = born
     return True
 
 

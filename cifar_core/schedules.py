@@ -51,6 +51,12 @@ def learning_rate(
     return peak
 
 
+def steps_of(images: int, batch_size: int) -> int:
+    """Steps of an epoch: a last batch of one image, which has no variance for batch norm to train on, is left out."""
+    batch = min(batch_size, images)
+    return images // batch if images % batch == 1 else math.ceil(images / batch)
+
+
 def planned(config: TrainConfig, steps_per_epoch: int, points: int = 200) -> list[tuple[float, float]]:
     """The schedule before the start, as (epoch, learning rate) at evenly spread steps.
 

@@ -32,7 +32,7 @@ from cifar_core.models import Classifier
 from cifar_core.models.airbench import fit_whitening
 from cifar_core.networks import PREFIX, PROJECTION, model_tensors
 from cifar_core.optimisers import optimiser, pulled_to_zero
-from cifar_core.schedules import learning_rate
+from cifar_core.schedules import learning_rate, steps_of
 from cifar_core.subsets import chosen_classes, renumbered, training_indices
 from cifar_core.transforms import (
     Augmentation,
@@ -179,9 +179,7 @@ class Training:
         self._norms = SharedNorms(self.model, team) if config.sync_batchnorm and team.size > 1 else None
         self._pace = Pace(team)
         count = len(images.train_labels)
-        batch = min(config.batch_size, count)
-        # A last batch of one image has no variance, which batch norm cannot train on.
-        self.steps_per_epoch = count // batch if count % batch == 1 else math.ceil(count / batch)
+        self.steps_per_epoch = steps_of(count, config.batch_size)
         self.step = 0
         self.seconds = 0.0
         self.best_accuracy = -1.0

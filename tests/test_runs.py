@@ -723,8 +723,12 @@ def test_only_weights_that_have_seen_no_label_may_be_validated_on_any_image(runs
     told = run("classify")
     after = run("simclr", told)
     assert [runs.has_seen_labels(each) for each in (views, more, told, after)] == [False, False, True, True]
+    (told.path / "config.json").write_bytes(b"{")
+    assert runs.has_seen_labels(after), "where nobody knows"
     shutil.rmtree(views.path)
-    assert runs.has_seen_labels(more), "where nobody knows"
+    assert runs.has_seen_labels(more), "nor here"
+    (more.path / "parent.json").write_text(json.dumps({"run": more.id, "checkpoint": "last"}))
+    assert runs.has_seen_labels(more), "its own ancestor"
 
 
 def test_forks_are_below_their_parents_and_the_newest_family_comes_first(runs_root: Path) -> None:

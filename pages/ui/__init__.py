@@ -404,10 +404,10 @@ def _said_if_not(action: Callable[[], None]) -> bool:
     return True
 
 
-def damaged(error: RunError, path: Path) -> None:
+def damaged(error: Exception, path: Path, again: str = "Make it anew") -> None:
     """Say that a kept result cannot be read, with the way to another one."""
     st.error(plain(str(error)))
-    if st.button("Make it anew", key=f"again-{path.parent.name}"):
+    if st.button(again, type="primary", key=f"again-{path.parent.name}"):
         with suppress(OSError):
             path.unlink(missing_ok=True)
         st.rerun()

@@ -90,10 +90,7 @@ def _asked_for(case: Case) -> tuple[Path, Known] | None:
     try:
         return path, known(path, loaders.version(path))
     except RunError as error:
-        st.error(ui.plain(str(error)))
-        if st.button("Compute it again", type="primary", key=f"again-{folder.path.name}"):
-            path.unlink(missing_ok=True)
-            st.rerun()
+        ui.damaged(error, path, "Compute it again")
         return None
 
 

@@ -167,10 +167,7 @@ def ready(
         version = loaders.version(result)
         return Made(result, version, run, checkpoint, info, how, loaders.feature_map(result, version))
     except RunError as error:
-        st.error(ui.plain(str(error)))
-        if st.button("Compute it again", type="primary", key=f"again-{folder.path.name}"):
-            result.unlink(missing_ok=True)
-            st.rerun()
+        ui.damaged(error, result, "Compute it again")
         return None
 
 

@@ -86,11 +86,7 @@ def _result(run: Run, folder: WorkFolder, task: dict[str, Any], file: str, label
         if path.exists():
             result = measured(path, loaders.version(path))
     except (RobustnessError, OSError) as error:
-        st.error(ui.plain(str(error)))
-        if st.button("Measure again", key=f"again-{folder.path.name}"):
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
-            st.rerun()
+        ui.damaged(error, path, "Measure again")
         return None
     slower = ", which slows its training a little" if run.state in ALIVE else ""
     ui.background(folder, task, done=bool(result and result.finished), start=f"{label}{slower}")

@@ -107,12 +107,9 @@ def member_rows(known: Series, runs: Sequence[Run]) -> pd.DataFrame:
     for run in runs:
         mine = series.series_of(run)
         done = run.epochs
-        which = mine.index if mine else None
-        if known.kind == "seeds":
-            try:
-                which = run.config.seed
-            except RunError:
-                which = None
+        which = None
+        with suppress(RunError):
+            which = run.config.seed if known.kind == "seeds" else mine and mine.index
         rows.append(
             {
                 "which": which,

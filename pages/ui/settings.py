@@ -15,7 +15,7 @@ from cifar_core.config import FIELD_TYPES, FIELDS, GROUPS, MODELS, RECIPES, Trai
 from cifar_core.datasets import DataInfo, cached
 from cifar_core.events import Start
 from cifar_core.runs import Run, RunError, family_of, has_seen_labels, list_runs, seen_epochs
-from cifar_core.schedules import planned, unforeseen
+from cifar_core.schedules import planned, steps_of, unforeseen
 from cifar_core.subsets import chosen_classes, class_names, info_of_classes, listed_classes
 from pages import ui
 from pages.ui import address, charts, loaders, ranging, series
@@ -282,8 +282,7 @@ def _preview(config: TrainConfig, info: DataInfo | None) -> None:
             if sum(counts)
             else "These settings leave no training images; Start says why."
         )
-    # As in training: a last batch of one image is left out.
-    steps_per_epoch = max(images // config.batch_size + (images % config.batch_size > 1), 1)
+    steps_per_epoch = steps_of(max(images, 1), config.batch_size)
     with st.expander("Course of the learning rate"):
         frame = pd.DataFrame(planned(config, steps_per_epoch), columns=["epoch", "learning rate"])
         st.vega_lite_chart(frame, charts.SCHEDULE_CURVE, key="schedule", alt="Planned learning rate by epoch")
