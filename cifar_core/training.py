@@ -328,7 +328,7 @@ class Training:
                 batch = augment(images.train_images.index_select(0, chosen), how, draws, rows, alternating)
                 mixed = mix(batch, labels[rows], 0.0, 0.0, draws)
             fed = mixed.images
-            if config.early_size and self.step < config.early_share * config.epochs * self.steps_per_epoch:
+            if self.step < self._early_steps:
                 fed = shrunk(fed, config.early_size)
             # Dropout draws from the device's own generator; other rows must not drop what these do.
             own = draws.initial_seed() + (self.team.rank if self.team.shares(total) else 0)
@@ -348,6 +348,18 @@ class Training:
                 before, since = now, time.perf_counter()
         self._totals()  # Waits for the device, so that the clock tells the truth.
         self._epoch_seconds += time.perf_counter() - since
+
+    @property
+    def _early_steps(self) -> int:
+        """The steps at first that are on smaller images."""
+        config = self.config
+        return math.ceil(config.early_share * config.epochs * self.steps_per_epoch) if config.early_size else 0
+
+    def _work(self, first: int, end: int) -> float:
+        """What the steps from `first` to before `end` cost, in steps on images of full size: as many as the pixels."""
+        height, width = self.images.train_images.shape[2:]
+        smaller = max(min(end, self._early_steps) - first, 0)
+        return end - first - smaller * (1 - self.config.early_size**2 / (height * width))
 
     def _rate(self) -> float:
         """The learning rate of the next step."""
@@ -670,7 +682,8 @@ class Training:
         last_step = max(self.step - 1, 0)
         known_then = self.validation_losses[: last_step // self.steps_per_epoch]
         since_step, since_seconds = self._paced_from if self.step > self._paced_from[0] else (0, 0.0)
-        per_step = (self.seconds + self._epoch_seconds - since_seconds) / max(self.step - since_step, 1)
+        # Each step on images of full size.
+        per_step = (self.seconds + self._epoch_seconds - since_seconds) / max(self._work(since_step, self.step), 1e-9)
         if per_validation is None:
             # Before the first one: it goes forward only, which is about a third of a training step.
             images = self.images
@@ -687,7 +700,7 @@ class Training:
             train_accuracy=accuracy,
             learning_rate=learning_rate(self.config, last_step, self.steps_per_epoch, known_then),
             images_per_second=speed,
-            seconds_left=(self.config.epochs * self.steps_per_epoch - self.step) * per_step
+            seconds_left=self._work(self.step, self.config.epochs * self.steps_per_epoch) * per_step
             + max(validations - 1, 0) * per_validation
             + validation_left,
         )

@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -624,6 +625,31 @@ def test_validation_is_of_the_weights_at_the_end_of_the_epoch_in_use(data: DataS
             # Without label smoothing, which is a means of training and not of judging.
             assert event.validation_loss == pytest.approx(loss, rel=1e-5)
             assert event.validation_accuracy == pytest.approx(right)
+
+
+@pytest.mark.usefixtures("every_step")
+def test_the_time_left_knows_that_smaller_images_at_first_take_less_time(
+    data: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: now))
+    ours = begin(settings(model="airbench94", epochs=4, early_size=16, early_share=0.5), data)
+    learn = ours._learn
+
+    def timed(fed: Tensor, *rest: Any) -> None:
+        nonlocal now
+        learn(fed, *rest)
+        now += fed.shape[2] * fed.shape[3] / 1024
+
+    monkeypatch.setattr(ours, "_learn", timed)
+    said = ((now, event) for event in ours.events())
+    lefts = [(then, event.seconds_left) for then, event in said if getattr(event, "phase", "") == "training"]
+    steps = 4 * ours.steps_per_epoch
+    assert now == pytest.approx(steps / 2 * 0.25 + steps / 2)
+    assert len(lefts) == steps
+    # Validations are guessed to take a third of a step's time an image; here they take none.
+    for then, left in lefts:
+        assert left == pytest.approx(now - then, abs=1)
 
 
 @pytest.mark.usefixtures("every_step")
