@@ -615,6 +615,7 @@ def _do(folder: WorkFolder, task: dict[str, Any], options: argparse.Namespace) -
     """Do a task in this process, or wait for the process that already does it."""
     from cifar_core.runs import write_whole
 
+    folder.path.mkdir(parents=True, exist_ok=True)
     try:
         with folder.held():
             folder.withdraw("stop")

@@ -56,6 +56,7 @@ from cifar_core.runs import (
     kept_epochs,
     read_json,
     repeat_run,
+    work_folder,
     write_whole,
 )
 
@@ -575,10 +576,9 @@ def range_task(
     weights = parent.checkpoints()[checkpoint] if parent else None
     identity = _identity(parent, checkpoint, info) if parent else info.fingerprint
     digest = hashlib.sha256(repr((sorted(matters.items()), identity)).encode()).hexdigest()[:16]
-    folder = data / "tasks" / f"range-{digest}"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = work_folder(data / "tasks" / f"range-{digest}")
     task = {"task": "range", "config": dataclasses.asdict(config), "data": info.id}
-    return WorkFolder(folder), {**task, "weights": weights and str(weights.resolve())}
+    return folder, {**task, "weights": weights and str(weights.resolve())}
 
 
 def attributes_task(data: Path, info: DataInfo) -> tuple[WorkFolder, dict[str, Any]]:
@@ -609,9 +609,7 @@ def demonstration_task(
     if run:
         about = {"run": str(run.path.resolve()), "checkpoint": checkpoint}
         return run.task(f"demonstration-{_identity(run, checkpoint, info, images)}"), {**task, **about}
-    folder = data / "tasks" / f"demonstration-{info.fingerprint}-{images}"
-    folder.mkdir(parents=True, exist_ok=True)
-    return WorkFolder(folder), task
+    return work_folder(data / "tasks" / f"demonstration-{info.fingerprint}-{images}"), task
 
 
 def known_task(run: Run, checkpoint: str, info: DataInfo, split: str) -> tuple[WorkFolder, dict[str, Any]]:
@@ -621,27 +619,20 @@ def known_task(run: Run, checkpoint: str, info: DataInfo, split: str) -> tuple[W
 
 
 def _task_on(data: Path, name: str, info: DataInfo) -> tuple[WorkFolder, dict[str, Any]]:
-    folder = data / "tasks" / f"{name}-{info.fingerprint}"
-    folder.mkdir(parents=True, exist_ok=True)
-    return WorkFolder(folder), {"task": name, "data": info.id}
+    return work_folder(data / "tasks" / f"{name}-{info.fingerprint}"), {"task": name, "data": info.id}
 
 
 def data_task(data: Path, source: str | None) -> tuple[WorkFolder, dict[str, Any]]:
     """Where the reading of a data set is reported, and the task for it; without a source, CIFAR-10 is downloaded."""
     name = hashlib.sha256(source.encode()).hexdigest()[:12] if source else "download"
-    folder = data / "tasks" / name
-    with suppress(OSError):  # Starting the task says what is wrong.
-        folder.mkdir(parents=True, exist_ok=True)
-    return WorkFolder(folder), {"task": "data", "source": source, "downloads": str(data)}
+    return work_folder(data / "tasks" / name), {"task": "data", "source": source, "downloads": str(data)}
 
 
 def device_task(data: Path) -> tuple[WorkFolder, dict[str, Any]]:
     """Where it is kept what this machine computes on and why (`device.json`), and the task that finds out."""
     about = (platform.node(), os.cpu_count(), importlib.metadata.version("torch"))
-    folder = data / "tasks" / f"device-{hashlib.sha256(repr(about).encode()).hexdigest()[:12]}"
-    with suppress(OSError):  # As above.
-        folder.mkdir(parents=True, exist_ok=True)
-    return WorkFolder(folder), {"task": "device"}
+    folder = work_folder(data / "tasks" / f"device-{hashlib.sha256(repr(about).encode()).hexdigest()[:12]}")
+    return folder, {"task": "device"}
 
 
 def known_device(cache: Path) -> str | None:

@@ -401,6 +401,13 @@ class DiskUse:
         return self.weights + self.kept + self.results + self.logits + self.records
 
 
+def work_folder(path: Path) -> WorkFolder:
+    """The folder of a piece of work, made where that can be; where it cannot, starting the work says what is wrong."""
+    with suppress(OSError):
+        path.mkdir(parents=True, exist_ok=True)
+    return WorkFolder(path)
+
+
 @dataclass(frozen=True)
 class Run(WorkFolder):
     """The folder of one training.
@@ -676,9 +683,7 @@ class Run(WorkFolder):
         """
         if self.read_only and (self.path / "tasks" / name).exists():
             return WorkFolder(self.path / "tasks" / name)
-        path = self.tasks / name
-        path.mkdir(parents=True, exist_ok=True)
-        return WorkFolder(path)
+        return work_folder(self.tasks / name)
 
     def logits(self, split: str) -> Path:
         """The folder of what the network said of every image of a split, "validation" or "test", epoch by epoch; see

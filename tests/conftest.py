@@ -139,6 +139,18 @@ def start_event(tiny: Tiny, **facts: Any) -> Start:
     return Start(**{**usual, **facts})
 
 
+def refuse_folders(patch: pytest.MonkeyPatch, within: str) -> None:
+    """Let no folder be made in one of this name, as where somebody else's may only be read."""
+    mkdir = Path.mkdir
+
+    def refuse(path: Path, *arguments: Any, **named: Any) -> None:
+        if within in path.parts and not path.exists():
+            raise PermissionError(13, "Permission denied", str(path))
+        mkdir(path, *arguments, **named)
+
+    patch.setattr(Path, "mkdir", refuse)
+
+
 def progress_event(step: int, steps_per_epoch: int = 11, **figures: Any) -> Progress:
     usual: dict[str, Any] = {
         "phase": "training",

@@ -28,7 +28,7 @@ from cifar_core.evaluation import Evaluation
 from cifar_core.events import Boot, End, duration
 from cifar_core.networks import load_network, load_tensors
 from cifar_core.runs import Run, create_run, list_runs
-from tests.conftest import ROOT, Tiny, tiny_config
+from tests.conftest import ROOT, Tiny, refuse_folders, tiny_config
 
 QUICK = [
     *("--model", "single_conv", "--epochs", "2", "--batch-size", "16", "--optimizer", "adam"),
@@ -580,12 +580,8 @@ def test_a_run_that_may_only_be_read_is_evaluated(
     say: Callable[..., Said], tiny: Tiny, trained_run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ["evaluate", trained_run.path, "--cache", tiny.cache, "--json"]
-
-    def refuse(*_: Any) -> None:
-        raise PermissionError(13, "Permission denied", "/a/folder")
-
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "task", refuse)
+        refuse_folders(patch, "tasks")
         aside = say(*words).json
     assert not (trained_run.path / "tasks").exists()
     assert aside == say(*words).json

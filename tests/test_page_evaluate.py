@@ -21,7 +21,7 @@ from cifar_core.invariance import VIEWS
 from cifar_core.runs import Run, create_run, write_whole
 from cifar_core.selections import Selection, folder_of, refer
 from pages.ui import matrix
-from tests.conftest import progress_event, tiny_config, work
+from tests.conftest import progress_event, refuse_folders, tiny_config, work
 
 PAGE = "pages/evaluate.py"
 
@@ -106,6 +106,16 @@ def test_runs_without_weights_are_not_offered(
     run_in_state(state)
     app = dashboard(PAGE)
     assert "No run has weights yet" in captions(app)
+
+
+@pytest.mark.parametrize("file", ["evaluate", "features", "explain", "data"])
+def test_a_folder_that_cannot_be_written_is_a_sentence(
+    file: str, trained_run: Run, dashboard: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_folders(monkeypatch, "tasks")
+    app = dashboard(f"pages/{file}.py", run=trained_run.id)
+    if file == "evaluate":
+        assert app.error[0].value.replace("\\", "") == f"{trained_run.path}/tasks cannot be written: Permission denied."
 
 
 def test_without_its_images_it_says_which_are_missing(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -208,9 +209,8 @@ def _let_predict(run: Run, split: str, info: DataInfo, more: str) -> bool:
     unseen = job.unseen_checkpoints(run, split)
     if not unseen:
         return False
-    try:
-        folder, task = job.logits_task(run, split, info)
-    except OSError:
+    folder, task = job.logits_task(run, split, info)
+    if not os.access(folder.path, os.W_OK):
         return False  # A run that may only be read.
     if not folder.alive:
         which = f"epoch{'s' if len(unseen) > 1 else ''} {', '.join(map(str, unseen))}"
