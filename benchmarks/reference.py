@@ -42,14 +42,17 @@ SETTINGS: dict[str, Any] = {
     **RECIPES["best"].settings,
     "model": "airbench",
     "width": 1.25,
-    "epochs": 24,
+    "epochs": 66,
     "learning_rate": 0.12,
-    "label_smoothing": 0.15,
-    "flip_mode": "random",
-    "crop_padding_mode": "constant",
-    "early_share": 0.3,
+    "label_smoothing": 0.1,
+    "crop_padding": 4,
+    "policy": "trivialaugment",
+    "policy_probability": 0.5,
+    "cutout": 10,
+    "early_share": 0.4,
     "validation_fraction": 0.02,
-    "keep_every": 1,
+    # The logits of each epoch that is kept come with it, and all of it has to stay small.
+    "keep_every": 3,
 }
 """What the reference is trained with."""
 
@@ -160,7 +163,8 @@ def pack(run: Run, data: DataSet, cache: Path, stand_in: bool = False, checkpoin
     for split, (images, about) in parts(Run(aside), data, DATA_NAME).items():
         folder = aside / "logits" / split
         logits.begin(folder, dataclasses.replace(about, facts={**about.facts, "run": target.name}))
-        for path in logits.files(run.logits(split)).values():
+        # All have to stay small: of both splits the epochs whose weights were kept.
+        for path in (logits.files(run.logits(split))[kept] for kept in logits.files(run.logits("test"))):
             shutil.copyfile(path, folder / path.name)
         # Of the rounded weights, which are those that are there.
         logits.keep(folder, epoch, said(weights, images))
@@ -352,6 +356,7 @@ def recipe(config: TrainConfig) -> str:
         f"running average of the weights {config.ema:g}" if config.ema else "",
         f"flips {config.flip:g}" if config.flip else "",
         f"shifts of {config.crop_padding} pixels" if config.crop_padding else "",
+        f"{config.policy} for {config.policy_probability:.0%} of the images" if config.policy != "none" else "",
         f"cutout {config.cutout}" if config.cutout else "",
         f"images of {config.early_size} pixels in the first {config.early_share:.0%}" if config.early_size else "",
         f"seed {config.seed}",
