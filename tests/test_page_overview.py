@@ -14,6 +14,7 @@ import pytest
 from cifar_core import job
 from cifar_core.events import Boot, End, TaskProgress
 from cifar_core.runs import STATES, Run, WorkFolder
+from cifar_core.sources import DRAWN
 from pages.ui import charts
 from tests.conftest import Tiny
 
@@ -92,6 +93,30 @@ def test_what_the_command_line_names_is_read_and_nothing_is_drawn(
     monkeypatch.setattr("sys.argv", words)
     assert not dashboard(page).exception
     assert begun == [job.data_task(cache.parent, str(tiny_source))[0].path]
+
+
+@pytest.mark.parametrize("page", [PAGE, "pages/data.py"])
+@pytest.mark.parametrize("label", ["Stop", "Try again"])
+@pytest.mark.usefixtures("begun")
+def test_a_drawing_that_the_command_line_names_is_shown_once(
+    page: str, label: str, dashboard: Open, cache: Path, runs_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(cache)
+    words = ["dashboard.py", "--runs", str(runs_root), "--cache", str(cache), "--data", DRAWN]
+    monkeypatch.setattr("sys.argv", words)
+    folder, task = job.data_task(cache.parent, DRAWN)
+    (folder.path / "task.json").write_text(json.dumps(task))
+    folder.append(Boot(pid=1, host="elsewhere"))
+    with ExitStack() as under_way:
+        if label == "Stop":
+            under_way.enter_context(folder.held())
+        else:
+            folder.append(End(outcome="stopped", message="Stopped."))
+        app = dashboard(page).run()
+        assert not app.exception
+        # The device is looked for, too.
+        theirs = [button for button in app.button if button.label == label and folder.path.name in str(button.key)]
+        assert len(theirs) == 1
 
 
 @pytest.mark.parametrize("page", [PAGE, "pages/data.py", "pages/augment.py"])

@@ -80,7 +80,7 @@ def test_a_training_that_died_before_its_first_weights_is_to_be_resumed(
     run = run_in_state("interrupted")
     app = dashboard("pages/train.py", tour="1", run=run.id)
     assert app.button(key="tour-next").disabled
-    assert "It has stopped: resume it below." in said(app)
+    assert "It has stopped: resume it on the Train page." in said(app)
     assert "Resume" in labels(app)
 
 

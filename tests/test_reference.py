@@ -39,7 +39,7 @@ LARGEST = 12_000_000
 def packed(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A reference run on the tiny data set, made from an ordinary run."""
     folder = tmp_path_factory.mktemp("box")
-    run = work(create_run(tiny_config(tiny, epochs=2, keep_every=1), folder / "runs"), tiny.cache)
+    run = work(create_run(tiny_config(tiny, epochs=3, keep_every=2), folder / "runs"), tiny.cache)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "REFERENCE", folder / "reference")
         patch.setattr(making, "DRAWN", 2)
@@ -74,7 +74,7 @@ def test_it_is_listed_after_the_visitors_own_runs(built_in: Run, runs_root: Path
     assert own_runs(runs_root) == [trained_run]
     assert list_runs(runs_root / "none") == [built_in]
     assert built_in.state == "finished"
-    assert [epoch.epoch for epoch in built_in.epochs] == [1, 2]
+    assert [epoch.epoch for epoch in built_in.epochs] == [1, 2, 3]
 
 
 def test_nothing_of_it_can_be_changed(built_in: Run, cache: Path) -> None:
@@ -105,12 +105,12 @@ def test_what_is_made_of_it_lies_beside_the_visitors_runs(built_in: Run, runs_ro
 
 
 def test_a_fork_of_it_is_a_run_of_the_visitors_own(built_in: Run, runs_root: Path, tiny: Tiny) -> None:
-    config = tiny_config(tiny, epochs=3, learning_rate=1e-6)
+    config = tiny_config(tiny, epochs=4, learning_rate=1e-6)
     fork = work(job.new_run(config, runs_root, tiny.cache, parent=built_in, checkpoint="best"), tiny.cache)
     assert fork.state == "finished", fork.last_end
     assert fork.parent_run == built_in
-    assert [row["epoch"] for row in fork.history() if row["whole_epoch"]] == [1, 2, 3]
-    assert [look.epoch for look in fork.inspections()] == [1, 2, 3]
+    assert [row["epoch"] for row in fork.history() if row["whole_epoch"]] == [1, 2, 3, 4]
+    assert [look.epoch for look in fork.inspections()] == [1, 2, 3, 4]
     ours, theirs = (load_network(run.checkpoints()["best"]).model.state_dict() for run in (fork, built_in))
     assert (
         max(float((ours[name] - theirs[name]).abs().max()) for name in ours if ours[name].dtype.is_floating_point)
@@ -223,8 +223,9 @@ def test_its_evaluation_is_what_its_weights_say(built_in: Run, tiny: Tiny) -> No
     assert np.array_equal(kept.labels, test.labels)
     assert built_in.best
     assert kept.facts["epoch"] == built_in.best.epoch
-    said_of_each = logits.read(built_in.logits("test"))
-    assert said_of_each.epochs.tolist() == [1, 2]
+    for split in ("validation", "test"):
+        said_of_each = logits.read(built_in.logits(split))
+        assert said_of_each.epochs.tolist() == sorted({2, built_in.best.epoch})
     assert np.array_equal(said_of_each.at(built_in.best.epoch).probabilities, kept.probabilities)
 
 
@@ -250,8 +251,9 @@ def test_the_box_is_whole() -> None:
     epoch = runs.description(weights)["epoch"]
     for split in ("validation", "test"):
         kept = {int(path.stem[6:]) for path in (BOX / "logits" / split).glob("epoch-*.npz")}
-        assert epoch in kept
-        assert kept <= {one.epoch for one in run.epochs}
+        every = run.config.keep_every
+        assert kept == {epoch, *range(every, len(run.epochs) + 1, every)}
+    assert every == 3, "the README says so"
     assert run.start is not None
     assert reference.known_data(BOX).fingerprint == run.start.data_fingerprint
     if not reference.made(BOX)["stand_in"]:

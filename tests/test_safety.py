@@ -502,12 +502,13 @@ def test_an_orphan_is_found_and_ended_even_where_it_does_not_listen(orphan: Run,
     overview = dashboard("pages/overview.py")
     assert "Started by an earlier dashboard or terminal, which has ended" in " ".join(c.value for c in overview.caption)
     assert not overview.button(key=f"stop-{orphan.id}").disabled
+    worker = next(event.pid for event in reversed(orphan.events()) if isinstance(event, Boot))
+    # From here on, as the names of runs that the page offers tell how accurate they are.
+    os.kill(worker, signal.SIGSTOP)
     app = dashboard("pages/train.py", run=orphan.id)
     assert any("by an earlier dashboard or terminal, which has ended" in caption.value for caption in app.caption)
     assert "End the process" not in [button.label for button in app.button]
 
-    worker = next(event.pid for event in reversed(orphan.events()) if isinstance(event, Boot))
-    os.kill(worker, signal.SIGSTOP)
     orphan.request("stop")
     os.utime(orphan.path / "control" / "stop", (time.time() - 60, time.time() - 60))
     app.run()

@@ -206,18 +206,21 @@ def no_data(reads: bool = True) -> None:
         if folder.alive:
             return
     with st.container(border=True):
-        st.markdown(
-            f"**No images here yet.** {plain(DRAWN_NAME)} is being made, ten classes to look at and to train on. Or "
-            "open a data set you have, or fetch the original CIFAR-10 (170 MB)."
-        )
         folder, task = job.data_task(place().downloads, DRAWN)
-        try:
-            # By itself but once, and without a rerun, which would wipe off what the page has just said.
-            if not folder.alive and "drawing_begun" not in st.session_state:
-                st.session_state["drawing_begun"] = True
+        refused = None
+        # By itself but once, not where it was stopped, and without a rerun, which would wipe off what was just said.
+        if "drawing_begun" not in st.session_state and folder.state not in ("stopped", "failed") and not folder.alive:
+            st.session_state["drawing_begun"] = True
+            try:
                 job.start_task(folder, task, place().cache)
-        except RunError as error:
-            st.error(plain(str(error)))
+            except RunError as error:
+                refused = str(error)
+        st.markdown(
+            f"**No images here yet.** {plain(DRAWN_NAME)} {'is being' if folder.alive else 'can be'} made, ten classes "
+            "to look at and to train on. Or open a data set you have, or fetch the original CIFAR-10 (170 MB)."
+        )
+        if refused:
+            st.error(plain(refused))
         else:
             background(folder, task, done=False, start="Draw them")
         link("Data", "Open a data set")

@@ -47,7 +47,7 @@ def show(run: Run, info: DataInfo | None, split: str, there: Logits, pictures: P
             f"{'selected ' if chosen else ''}images, "
             f"{len(there.epochs)} epochs from {there.epochs[0]} to {there.epochs[-1]}. Forgetting events as in "
             "Toneva et al. (2019), confidence and variability as in Swayamdipta et al. (2020), here of images that "
-            "were not trained on. Between epochs that are not kept, what was forgotten and learned again is not seen."
+            "were not trained on. Between epochs that are kept, what was forgotten and learned again is not seen."
         )
     )
 
@@ -63,11 +63,15 @@ def _overview(told: pd.DataFrame, there: Logits) -> None:
             help="Learned, and right at every kept epoch since.",
         )
         st.metric(
-            "Forgetting events", f"{int(told['forgotten'].sum()):,}", help="Right at one epoch, wrong at the next."
+            "Forgetting events",
+            f"{int(told['forgotten'].sum()):,}",
+            help="Right at one kept epoch, wrong at the next one.",
         )
         median = told.loc[told["learned"] != NEVER, "learned"].median()
         st.metric(
-            "Learned by half", f"epoch {median:.0f}" if median == median else "–", help="Of those learned at all."
+            "Learned by half",
+            f"epoch {median:.0f}" if median == median else "–",
+            help=f"Of those learned at all, at the latest; the first kept epoch is {there.epochs[0]}.",
         )
 
 
@@ -134,7 +138,7 @@ def _figure(key: str, epochs: int, last: int, _told: pd.DataFrame, classes: tupl
 
     names = np.array([charts.brief(name) for name in classes])[_told["label"]]
     said = [
-        f"{name} #{index}<br>right at {share:.0%} of the epochs, forgotten {forgotten}×"
+        f"{name} #{index}<br>right at {share:.0%} of the kept epochs, forgotten {forgotten}×"
         for name, index, share, forgotten in zip(
             names, _told["index"], _told["correctness"], _told["forgotten"], strict=True
         )
@@ -184,7 +188,8 @@ def _chosen(
     rows = told.iloc[places]
     st.markdown(
         f"**{len(places):,}** of {len(told):,} images {ui.plain(f'({what})')}: right at "
-        f"{rows['correctness'].mean():.0%} of the epochs, forgotten {rows['forgotten'].mean():.1f} times on average."
+        f"{rows['correctness'].mean():.0%} of the kept epochs, forgotten {rows['forgotten'].mean():.1f} times on "
+        "average."
     )
     about = f"run {run.id}, epochs {there.epochs[0]} to {there.epochs[-1]}: {what}"
     looked.offer(info, pictures, places, about, "select-biography")
@@ -203,7 +208,7 @@ def _chosen(
             f"{row['forgotten']} times"
         )
     st.caption(
-        "Below each: its number, its class, the epoch at which it was first right, and how often it was forgotten."
+        "Below each: its number, its class, the first kept epoch at which it was right, and how often it was forgotten."
     )
     with st.container(height=420 if len(shown) > 12 else "content", border=False):
         ui.gallery(pictures.images[shown], captions, alts)

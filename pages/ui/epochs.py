@@ -39,7 +39,9 @@ def show(run: Run, info: DataInfo | None, split: str, there: Logits, pictures: P
             taken += path.stat().st_size
     done = run.epochs[-1].epoch if run.epochs else int(there.epochs[-1])
     room = (
-        f" of the {run.config.keep_logits} MB that keep_logits allows"
+        "; it comes with those of every few epochs alone, to be small"
+        if run.read_only
+        else f" of the {run.config.keep_logits} MB that keep_logits allows"
         if split == "validation"
         else "; of test images those are kept whose weights are"
     )

@@ -406,12 +406,15 @@ def _learned(made: Made) -> tuple[list[str], NDArray[np.int64]] | None:
         return None
     edges = np.unique(np.quantile(epochs, [0.2, 0.4, 0.6, 0.8], method="lower"))
     groups = np.searchsorted(edges, values, side="left")
+    first = min(logits.files(folder))
     names = []
     for group in range(len(edges) + 1):
         those = epochs[np.searchsorted(edges, epochs, side="left") == group]
         if len(those):
             low, high = int(those.min()), int(those.max())
-            names.append(f"epoch {low}" if low == high else f"epochs {low} to {high}")
+            # What was right at the first epoch that is kept may have been so before.
+            unseen = low == first > 1
+            names.append(f"by epoch {high}" if unseen else f"epoch {low}" if low == high else f"epochs {low} to {high}")
     codes = np.where(
         values == NEVER, len(names), np.where(values < NEVER, len(names) + 1, np.minimum(groups, len(names) - 1))
     )

@@ -98,8 +98,8 @@ def see_to_reading() -> bool:
         asked, tasks = own[0].path.name, {**tasks, own[0].path.name: own}
     for name in [*({asked} & set(tasks)), *(name for name in tasks if name != asked)]:
         folder, task = tasks[name]
-        # What is drawn where nothing else is there is shown by the empty state.
-        if name != asked and (not folder.alive or (task["source"] == DRAWN and not known)):
+        # What is drawn where nothing else is there is shown by the empty state alone, even if it was asked for.
+        if (task["source"] == DRAWN and not known) or (name != asked and not folder.alive):
             continue
         source = task["source"] or str(Path(task["downloads"]) / ARCHIVE)
         if name == asked and not folder.alive:

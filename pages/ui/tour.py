@@ -99,7 +99,7 @@ def offer(infos: list[DataInfo]) -> None:
             small = drawn or (bool(infos) and infos[0].train_images < LARGE)
             st.markdown(
                 f"**New here?** Train a first small network {about}, which takes "
-                f"{'about 20 seconds' if small else 'a minute or two'} on two cores, and look at it in "
+                f"{'about half a minute' if small else 'a minute or two'} on two cores, and look at it in "
                 f"{len(STEPS)} steps."
             )
             if st.button("Train a first network", type="primary", icon=":material/tour:", disabled=not infos):
@@ -143,7 +143,7 @@ def show(page: str) -> None:
                 st.button("Leave the tour", type="tertiary", on_click=_leave, key="tour-leave")
             if not ready:
                 waits = "The next step opens when the training has ended."
-                st.caption(waits if run.alive else f"{waits} It has stopped: resume it below.")
+                st.caption(waits if run.alive else f"{waits} It has stopped: resume it on the Train page.")
 
 
 def _begin(info: DataInfo) -> None:
@@ -170,7 +170,10 @@ def _leave() -> None:
 
 def _forget() -> None:
     _leave()
-    _memory().unlink(missing_ok=True)
+    try:
+        _memory().unlink(missing_ok=True)
+    except OSError as error:
+        st.toast(ui.plain(f"{_memory()} cannot be removed: {error.strerror}."), icon=":material/error:")
 
 
 def _memory() -> Path:
@@ -196,8 +199,8 @@ def _kept() -> tuple[Run | None, int]:
 def _asked(step: str) -> tuple[Run | None, int]:
     """The run of the tour and the step that the URL names; the first step where that is none."""
     run, _ = _kept()
-    number = int(step) if step.isascii() and step.isdecimal() and 1 <= int(step) <= len(STEPS) else 1
-    return _run(st.query_params.get("run")) or run, number
+    number = int(step) if ui.is_below(step, len(STEPS) + 1) else 1
+    return _run(st.query_params.get("run")) or run, max(number, 1)
 
 
 def _run(id: object) -> Run | None:
