@@ -9,17 +9,19 @@ import io
 import json
 import os
 import pickle
+import queue
 import re
 import shutil
 import tarfile
 import tempfile
+import threading
 import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +73,12 @@ _LAYOUTS = (
 
 _OTHERWISE = (
     f"otherwise put {ARCHIVE} of another site, the Parquet files or a folder of images on this disk and give its path"
+)
+
+
+_NO_ARCHIVE = (
+    "What {url} sent is no archive but {what}, perhaps the sign-in page of a network; sign in there and try again, "
+    f"{_OTHERWISE}."
 )
 
 
@@ -720,24 +728,24 @@ def download(folder: Path) -> Iterator[Progress]:
     from torchvision.datasets.utils import check_integrity
 
     archive, part = folder / CIFAR10.filename, folder / f"{CIFAR10.filename}.part"
+    damaged = ""
     try:
         if check_integrity(archive, CIFAR10.tgz_md5):
             return
+        if archive.exists():
+            damaged = f"The archive {archive} is damaged (its checksum is wrong)"
         folder.mkdir(parents=True, exist_ok=True)
         with part.open("ab") as file:
             _hold(file)
-            what = f"Downloading {CIFAR10.filename}"
+            what = f"Downloading {CIFAR10.filename}{' anew, as the one that is there is damaged' if damaged else ''}"
             yield from _fetch(CIFAR10.url, file, what)
             if (sent := part.stat().st_size) < SMALLEST_ANSWER:
                 part.unlink()
-                raise DataError(
-                    f"What {CIFAR10.url} sent is no archive but {sent:,} bytes, perhaps the sign-in page of a network; "
-                    f"sign in there and try again, {_OTHERWISE}."
-                )
+                raise DataError(_NO_ARCHIVE.format(url=CIFAR10.url, what=f"{sent:,} bytes"))
             if not check_integrity(part, CIFAR10.tgz_md5):
                 # A resumed file is of two answers, and the server may have changed its own between them.
                 file.truncate(0)
-                yield from _fetch(CIFAR10.url, file, f"The checksum was wrong; {what.lower()} again")
+                yield from _fetch(CIFAR10.url, file, f"The checksum was wrong; {what[0].lower()}{what[1:]} again")
             if not check_integrity(part, CIFAR10.tgz_md5):
                 part.unlink()
                 raise DataError(
@@ -754,8 +762,9 @@ def download(folder: Path) -> Iterator[Progress]:
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         cause = getattr(error, "reason", None)  # what a URLError wraps
         reason = inside_sentence(cause if isinstance(cause, OSError) else error)
+        place = f"{damaged}, and {CIFAR10.url}" if damaged else CIFAR10.url
         raise DataError(
-            f"{CIFAR10.url} cannot be reached ({reason}); {_kept(part)}go online and try again, {_OTHERWISE}."
+            f"{place} cannot be reached ({reason}); {_kept(part)}go online and try again, {_OTHERWISE}."
         ) from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -769,33 +778,39 @@ def download(folder: Path) -> Iterator[Progress]:
 def _fetch(url: str, file: IO[bytes], what: str) -> Iterator[Progress]:
     """Append to a file what it lacks of what an address holds, over as many connections as each bring something.
 
+    While nothing comes it says so twice a second, so that it can be stopped at any time.
+
     Raises:
-        OSError: A connection brought nothing, or the file cannot be written.
+        ConnectionError, TimeoutError, URLError, HTTPException: A connection brought nothing.
+        DataError: What the address holds is no archive; what there is of the file stays.
+        OSError: The file cannot be written.
     """
     import http.client
     import urllib.error
-    import urllib.request
 
     most = file.seek(0, os.SEEK_END)
     while True:
         begin = done = file.seek(0, os.SEEK_END)
-        headers = {"User-Agent": "cifar-explorer"} | ({"Range": f"bytes={begin}-"} if begin else {})
-        total, lost = None, False
+        total, lost = ARCHIVE_BYTES, False
+        known = False
         try:
-            with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30) as response:
-                if begin and response.status == 206:
-                    if not response.headers.get("Content-Range", "").startswith(f"bytes {begin}-"):
+            for came in _patient(_answer(url, begin)):
+                if isinstance(came, _Head):
+                    if came.is_other:
+                        if not done:
+                            Path(file.name).unlink()
+                        raise DataError(_NO_ARCHIVE.format(url=url, what=came.what))
+                    if begin and not came.goes_on:
+                        # The server sends all of it, whatever was asked for.
                         file.truncate(0)
-                        continue
-                else:
-                    # The server sends all of it, whatever was asked for.
-                    file.truncate(0)
-                    begin = done = 0
-                total = None if response.length is None else begin + response.length
-                while chunk := response.read1(1 << 18):
-                    file.write(chunk)
-                    done += len(chunk)
-                    yield Progress(done, max(done, total or ARCHIVE_BYTES), what, "bytes")
+                        begin = done = 0
+                    known = came.length is not None
+                    total = begin + came.length if came.length is not None else ARCHIVE_BYTES
+                    continue
+                if came:
+                    file.write(came)
+                    done += len(came)
+                yield Progress(done, max(done, total), what, "bytes")
         except urllib.error.HTTPError as error:
             if error.code == 416 and begin:
                 # Nothing lies beyond what is there: it is whole or wrong, which the checksum tells.
@@ -807,14 +822,110 @@ def _fetch(url: str, file: IO[bytes], what: str) -> Iterator[Progress]:
             lost = True
         finally:
             file.flush()
-        if not lost and (total is None or done >= total):
+        if not lost and (not known or done >= total):
             return
         if done <= most:
             raise ConnectionResetError(errno.ECONNRESET, f"the connection broke after {done:,} bytes")
         most = done
-        yield Progress(
-            done, max(done, total or ARCHIVE_BYTES), f"The connection was lost; {what.lower()} goes on", "bytes"
-        )
+        yield Progress(done, max(done, total), f"The connection was lost; {what[0].lower()}{what[1:]} goes on", "bytes")
+
+
+@dataclass(frozen=True)
+class _Head:
+    """What a server says before it sends.
+
+    Attributes:
+        length: Bytes that it is about to send; None where it does not say.
+        goes_on: Whether they are those that were asked for, and not all from the first on.
+        kind: Of what it sends, like text/html.
+    """
+
+    length: int | None
+    goes_on: bool
+    kind: str
+
+    @property
+    def is_other(self) -> bool:
+        """Whether it is no archive, with or without an error in it, but some other page."""
+        is_short = self.length is not None and not self.goes_on and self.length < SMALLEST_ANSWER
+        return is_short or self.kind == "text/html"
+
+    @property
+    def what(self) -> str:
+        return f"{self.length:,} bytes" if self.length is not None else f"a page ({self.kind})"
+
+
+def _answer(url: str, begin: int) -> Iterator[_Head | bytes]:
+    """What an address holds from a byte on: first the head, then the bytes.
+
+    Raises:
+        ConnectionError, TimeoutError, URLError, HTTPException: Whatever happens to the connection.
+    """
+    import urllib.request
+
+    headers = {"User-Agent": "cifar-explorer"} | ({"Range": f"bytes={begin}-"} if begin else {})
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30) as response:
+        # Of another part than was asked for nothing can be used: all is asked for, by the next connection.
+        goes_on = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {begin}-")
+        if begin and response.status == 206 and not goes_on:
+            yield from _answer(url, 0)
+            return
+        yield _Head(response.length, goes_on, response.headers.get_content_type())
+        while chunk := _read(response):
+            yield chunk
+
+
+def _read(response: Any) -> bytes:
+    try:
+        return bytes(response.read1(1 << 18))
+    except (TimeoutError, ConnectionError):
+        raise
+    except OSError as error:
+        # Without a route, or with a broken encryption: of the network too, not of the disk.
+        raise ConnectionError(error.errno, inside_sentence(error)) from error
+
+
+_Item = TypeVar("_Item")
+
+
+def _patient(items: Iterator[_Item], seconds: float = 0.5) -> Iterator[_Item | None]:
+    """The items of a slow iterator, which runs in a thread of its own, and None whenever none comes for a while."""
+    come: queue.Queue[tuple[_Item | None, BaseException | None] | None] = queue.Queue(maxsize=4)
+    is_over = threading.Event()
+
+    def hand_on(what: tuple[_Item | None, BaseException | None] | None) -> None:
+        while not is_over.is_set():
+            with contextlib.suppress(queue.Full):
+                come.put(what, timeout=seconds)
+                return
+
+    def work() -> None:
+        try:
+            for item in items:
+                hand_on((item, None))
+                if is_over.is_set():
+                    return
+            hand_on(None)
+        except BaseException as error:  # told where the items are waited for
+            hand_on((None, error))
+
+    # A daemon, as the end of the process must not wait for a server.
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        while True:
+            try:
+                got = come.get(timeout=seconds)
+            except queue.Empty:
+                yield None
+                continue
+            if got is None:
+                return
+            item, error = got
+            if error:
+                raise error
+            yield item
+    finally:
+        is_over.set()
 
 
 def downloaded(folder: Path) -> int:

@@ -750,8 +750,12 @@ def test_a_path_is_read_in_the_background_and_then_chosen(
     app = open_path(dashboard(PAGE, data=tiny.info.id), f' "{source}" ')
     assert "opening" in app.query_params
     run_until(app, lambda app: "opening" not in app.query_params)
-    assert app.query_params["data"] == find_cached(source, cache).id != tiny.info.id
+    id = find_cached(source, cache).id
+    assert app.query_params["data"] == id != tiny.info.id
     assert app.metric
+    menu = [link.proto.query_string for link in app.get("page_link")]
+    assert menu
+    assert all(f"data={id}" in query for query in menu), "the menu leads to what was looked at before"
 
 
 def test_a_wrong_path_gets_one_sentence_and_can_be_dismissed(
@@ -783,6 +787,7 @@ def test_a_reading_under_way_is_shown_to_whoever_comes(
         assert [bar.proto.text for bar in app.get("progress")] == ["Decoding images: 30 of 240, 1 min 15 s left"]
         press(app, "Stop")
         assert folder.requested("stop")
+        assert next(button for button in app.button if button.label == "Stopping").disabled
     assert app.metric, "the images that are there can be looked at meanwhile"
 
 
@@ -866,6 +871,13 @@ def test_a_download_that_was_stopped_is_offered_to_go_on(dashboard: Callable[...
         part.truncate(43_000_000)
     labels = [button.label for button in dashboard(PAGE).button]
     assert "Go on with the download of CIFAR-10 (43 of 170 MB are there)" in labels
+
+
+def test_an_archive_that_is_there_is_not_offered_to_be_downloaded(dashboard: Callable[..., Any], cache: Path) -> None:
+    (cache.parent / "cifar-10-python.tar.gz").write_bytes(b"brought here on a disk")
+    labels = [button.label for button in dashboard(PAGE).button]
+    assert "Open CIFAR-10 (its archive is there)" in labels
+    assert "Download CIFAR-10 (170 MB)" not in labels
 
 
 def test_a_download_that_failed_says_what_else_can_be_done(dashboard: Callable[..., Any], cache: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 
 from cifar_core import job
 from cifar_core.config import RECIPES
+from cifar_core.events import Boot
 from cifar_core.runs import Run, list_runs
+from pages import ui
 from pages.ui import tour
 from tests.conftest import Tiny
 
@@ -60,8 +63,6 @@ def test_overview_without_runs_trains_a_first_network_with_one_button(
 
 
 def test_few_images_are_shown_for_more_epochs(tiny: Tiny) -> None:
-    from dataclasses import replace
-
     many = replace(tiny.info, train_counts=(50_000, 0, 0))
     some = replace(tiny.info, train_counts=(6_000, 0, 0))
     assert [tour.settings(info).epochs for info in (many, some, tiny.info)] == [2, 4, 30]
@@ -72,6 +73,36 @@ def test_the_next_step_waits_for_weights(dashboard: Open, run_in_state: Callable
     app = dashboard("pages/train.py", tour="1", run=run.id)
     assert "Step 1 of 5: Watch it learn" in said(app)
     assert app.button(key="tour-next").disabled
+
+
+def test_the_next_step_waits_for_the_end_of_the_training(dashboard: Open, trained_run: Run) -> None:
+    """Its first weights are there after an epoch."""
+    with trained_run.held():
+        trained_run.append(Boot(pid=1, host="elsewhere"))
+        app = dashboard("pages/train.py", tour="1", run=trained_run.id)
+        assert trained_run.checkpoints()
+        assert app.button(key="tour-next").disabled
+        assert "The next step opens when the training has ended." in said(app)
+
+
+def test_a_guided_run_can_be_begun_where_there_are_runs(
+    dashboard: Open, trained_run: Run, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "launch", lambda *_: None)
+    app = press(dashboard(OVERVIEW), f"Guided run on {ui.plain(tiny.info.name)}")
+    assert asked(app, "tour") == "1"
+    assert asked(app, "run") != trained_run.id
+
+
+def test_the_time_said_goes_with_the_images(tiny: Tiny) -> None:
+    sizes = {6_000: "about half a minute", 50_000: "about 2 minutes", 500_000: "about 17 minutes"}
+    for images, words in sizes.items():
+        assert tour.time_of(replace(tiny.info, train_counts=(images,))) == words
+
+
+def test_the_last_step_can_be_left_on_another_page(dashboard: Open, trained_run: Run) -> None:
+    app = press(dashboard("pages/compare.py", tour="5", run=trained_run.id), "Leave the tour")
+    assert "tour" not in app.query_params
 
 
 def test_a_training_that_died_before_its_first_weights_is_to_be_resumed(

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import http.client
 import io
+import itertools
 import json
 import os
 import pickle
 import shutil
 import socket
+import ssl
 import tarfile
 import threading
+import time
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -614,6 +618,9 @@ class _Archive(BaseHTTPRequestHandler):
         cut: Bytes after which each connection ends, whatever was promised; None for none.
         ranges: Whether it sends the part that is asked for, or always everything.
         begins: From which byte on it was asked, request for request.
+        kind: Of what it says that it sends.
+        has_length: Whether it says how much it sends.
+        stalls: What it waits for before it sends; None for nothing.
     """
 
     content = b""
@@ -621,6 +628,9 @@ class _Archive(BaseHTTPRequestHandler):
     ranges = True
     status = 200
     begins: ClassVar[list[int]] = []
+    kind = "application/gzip"
+    has_length = True
+    stalls: threading.Event | None = None
 
     def do_GET(self):
         asked = self.headers.get("Range")
@@ -637,8 +647,12 @@ class _Archive(BaseHTTPRequestHandler):
         self.send_response(206 if asked and self.ranges else 200)
         if asked and self.ranges:
             self.send_header("Content-Range", f"bytes {begin}-{len(self.content) - 1}/{len(self.content)}")
-        self.send_header("Content-Length", str(len(self.content) - begin))
+        self.send_header("Content-Type", self.kind)
+        if self.has_length:
+            self.send_header("Content-Length", str(len(self.content) - begin))
         self.end_headers()
+        if self.stalls:
+            self.stalls.wait(20)
         self.wfile.write(self.content[begin:][: self.cut])
 
     def log_message(self, *_):
@@ -678,6 +692,52 @@ def test_a_sign_in_page_in_place_of_the_archive_is_said(server, tmp_path):
     assert not list(tmp_path.glob("*.part"))
 
 
+def test_a_sign_in_page_leaves_what_has_come(server, tmp_path):
+    """Such pages come with status 200, of any length and without one, to whatever part was asked for."""
+    part = tmp_path / f"{ARCHIVE}.part"
+    part.write_bytes(server.content[:400_000])
+    whole, server.ranges = server.content, False
+    server.content = b"<html>Welcome to the hotel's network</html>"
+    assert "is no archive but 43 bytes" in failed_download(tmp_path)
+    server.content, server.kind = b"<html>" * 100_000, "text/html; charset=utf-8"
+    assert "is no archive but 600,000 bytes, perhaps the sign-in page" in failed_download(tmp_path)
+    server.has_length = False
+    assert "is no archive but a page (text/html), perhaps the sign-in page" in failed_download(tmp_path)
+    assert part.read_bytes() == whole[:400_000]
+    server.content, server.ranges, server.kind, server.has_length = whole, True, "application/gzip", True
+    list(download(tmp_path))
+    assert (tmp_path / ARCHIVE).read_bytes() == whole
+
+
+def test_a_server_that_sends_nothing_is_waited_for_in_steps(server, tmp_path):
+    """So that the download can be stopped at once."""
+    server.stalls = threading.Event()
+    progress = download(tmp_path)
+    began = time.monotonic()
+    steps = [next(progress), next(progress)]
+    assert time.monotonic() - began < 5
+    assert [step.done for step in steps] == [0, 0]
+    assert not (tmp_path / ARCHIVE).exists()
+    server.stalls.set()
+    list(progress)
+    assert (tmp_path / ARCHIVE).read_bytes() == server.content
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EHOSTUNREACH, "No route to host"), ssl.SSLError(1, "bad record mac")])
+def test_a_network_that_goes_away_in_between_is_no_trouble_of_the_disk(server, tmp_path, monkeypatch, error):
+    read1, reads = http.client.HTTPResponse.read1, itertools.count()
+
+    def read(response, size):
+        if next(reads) == 2:
+            raise error
+        return read1(response, size)
+
+    monkeypatch.setattr(http.client.HTTPResponse, "read1", read)
+    steps = list(download(tmp_path))
+    assert any("connection was lost" in step.what for step in steps)
+    assert (tmp_path / ARCHIVE).read_bytes() == server.content
+
+
 def test_download_arrives_whole_and_tells_its_bytes(server, tmp_path):
     steps = list(download(tmp_path / "new"))
     assert (tmp_path / "new" / ARCHIVE).read_bytes() == server.content
@@ -692,9 +752,18 @@ def test_archive_that_is_there_is_not_downloaded_again(server, tmp_path):
     assert server.begins == []
 
 
-def test_damaged_archive_is_replaced(server, tmp_path):
-    (tmp_path / ARCHIVE).write_bytes(b"half of it")
-    list(download(tmp_path))
+def test_damaged_archive_is_said_and_replaced(server, tmp_path):
+    archive = tmp_path / ARCHIVE
+    archive.write_bytes(b"half of it")
+    server.cut = 0
+    with pytest.raises(
+        DataError, match=f"{archive} is damaged .its checksum is wrong., and http://.* cannot be reached"
+    ):
+        list(download(tmp_path))
+    assert archive.read_bytes() == b"half of it"
+    server.cut = None
+    steps = list(download(tmp_path))
+    assert steps[0].what == f"Downloading {ARCHIVE} anew, as the one that is there is damaged"
     assert (tmp_path / ARCHIVE).read_bytes() == server.content
 
 

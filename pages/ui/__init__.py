@@ -384,7 +384,15 @@ def _task_progress(path: str) -> None:
             st.progress(min(progress.done / max(progress.total, 1), 1.0), text=text)
         else:
             st.progress(0.0, text="Starting")
-        st.button("Stop", icon=":material/stop:", key=f"stop-{folder.path.name}", on_click=ask, args=(folder, "stop"))
+        stopping = folder.requested("stop")
+        st.button(
+            "Stopping" if stopping else "Stop",
+            icon=":material/stop:",
+            key=f"stop-{folder.path.name}",
+            on_click=ask,
+            args=(folder, "stop"),
+            disabled=stopping,
+        )
 
 
 def ask(folder: WorkFolder, what: str, values: Mapping[str, Any] | None = None) -> bool:

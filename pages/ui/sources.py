@@ -56,10 +56,13 @@ def fetch_button(key: str) -> None:
         st.caption("CIFAR-10 is being fetched; how far that is stands at the top of the page.")
         return
     there = downloaded(downloads) / 1e6
+    label = "Download CIFAR-10 (170 MB)"
+    if there:
+        label = f"Go on with the download of CIFAR-10 ({there:,.0f} of 170 MB are there)"
+    elif (downloads / ARCHIVE).exists():
+        label = "Open CIFAR-10 (its archive is there)"
     if st.button(
-        f"Go on with the download of CIFAR-10 ({there:,.0f} of 170 MB are there)"
-        if there
-        else "Download CIFAR-10 (170 MB)",
+        label,
         icon=":material/download:",
         key=f"fetch-{key}",
         help=f"From the site of its authors into {ui.plain(str(downloads))}; the checksum is verified. It can be "
@@ -88,6 +91,8 @@ def see_to_reading() -> bool:
 
     What this visitor asked for is named in the URL, so that it is found again after a refresh.
     """
+    if opened := st.session_state.pop("opened", None):
+        st.toast(f"{ui.plain(opened)} is open.", icon=":material/check:")
     under_way = False
     place = ui.place()
     known = tuple(info.id for info in cached(place.cache))
@@ -111,7 +116,9 @@ def see_to_reading() -> bool:
                     st.query_params["data"] = info.id
                     # Of the next training, too.
                     st.session_state["set_data"] = info.source
-                    st.toast(f"{ui.plain(info.name)} is open.", icon=":material/check:")
+                    st.session_state["opened"] = info.name
+                    # The menu above has been drawn, and leads to the images that were looked at before.
+                    st.rerun()
                 else:
                     st.warning(
                         ui.plain(

@@ -25,6 +25,13 @@ LARGE = 20_000
 """Training images from which on the recipe's own two epochs are enough."""
 
 
+START_SECONDS = 6
+"""Until the first step of a training."""
+
+IMAGES_PER_SECOND = 1000
+"""The pace of the quick recipe on two cores, with its validation."""
+
+
 @dataclass(frozen=True)
 class Step:
     page: str
@@ -89,21 +96,32 @@ def offer(infos: list[DataInfo]) -> None:
                 if st.button("Go on with the tour", type="primary", icon=":material/tour:"):
                     _go(run, step)
                 st.button("Forget it", on_click=_forget)
-    elif not runs:
+    elif runs:
+        if infos and st.button(
+            f"Guided run on {ui.plain(infos[0].name)}",
+            type="tertiary",
+            icon=":material/tour:",
+            help=f"Trains a small network, which takes {time_of(infos[0])} on two cores, and looks at it in "
+            f"{len(STEPS)} steps.",
+        ):
+            _begin(infos[0])
+    else:
         with st.container(border=True):
-            drawn = not infos and not ui.place().data
+            about, time = "as soon as there are images", ""
             if infos:
-                about = f"on {ui.plain(infos[0].name)}"
-            else:
-                about = "on the images that are being drawn" if drawn else "as soon as the images are read"
-            small = drawn or (bool(infos) and infos[0].train_images < LARGE)
+                about, time = f"on {ui.plain(infos[0].name)}", f", which takes {time_of(infos[0])} on two cores"
             st.markdown(
-                f"**New here?** Train a first small network {about}, which takes "
-                f"{'about half a minute' if small else 'a minute or two'} on two cores, and look at it in "
-                f"{len(STEPS)} steps."
+                f"**New here?** Train a first small network {about}{time}, and look at it in {len(STEPS)} steps."
             )
             if st.button("Train a first network", type="primary", icon=":material/tour:", disabled=not infos):
                 _begin(infos[0])
+
+
+def time_of(info: DataInfo) -> str:
+    seconds = START_SECONDS + settings(info).epochs * info.train_images / IMAGES_PER_SECOND
+    if seconds < 45:
+        return "about half a minute"
+    return "about a minute" if seconds < 90 else f"about {round(seconds / 60)} minutes"
 
 
 def show(page: str) -> None:
@@ -123,7 +141,7 @@ def show(page: str) -> None:
             return
         here = STEPS[step - 1]
         st.markdown(f"**Step {step} of {len(STEPS)}: {here.title}.** {here.sentence}")
-        ready = bool(run.checkpoints())
+        ready = bool(run.checkpoints()) and not (step == 1 and run.alive)
         with st.container(horizontal=True, vertical_alignment="center"):
             if page != here.page:
                 if st.button(f"Back to {here.page}", type="primary", icon=":material/tour:", key="tour-return"):
@@ -139,7 +157,7 @@ def show(page: str) -> None:
                     "Next", type="primary", icon=":material/arrow_forward:", key="tour-next", disabled=not ready
                 ):
                     _go(run, step + 1)
-            if step < len(STEPS):
+            if step < len(STEPS) or page != here.page:
                 st.button("Leave the tour", type="tertiary", on_click=_leave, key="tour-leave")
             if not ready:
                 waits = "The next step opens when the training has ended."
