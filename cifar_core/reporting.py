@@ -71,8 +71,8 @@ class Material:
 
 
 def material(run: Run) -> Material:
-    """A run with its name, or its model and when it began, and the evaluation that is kept of its best weights, else
-    of others; of the same weights the latest."""
+    """A run with its name, or its model and when it began, and the evaluation that is kept of it: on its own data set
+    before any other, of its best weights before others, and of the same ones the latest."""
     if run.read_only:
         name = f"Reference · {run.model}"
     else:
@@ -85,7 +85,8 @@ def material(run: Run) -> Material:
         with suppress(OSError, EvaluationError):
             evaluation = Evaluation.load(path)
             facts = evaluation.facts
-            order = (facts.get("checkpoint") == "best", facts.get("epoch", 0.0), path.stat().st_mtime_ns)
+            own = run.start is not None and facts.get("fingerprint") == run.start.data_fingerprint
+            order = (own, facts.get("checkpoint") == "best", facts.get("epoch", 0.0), path.stat().st_mtime_ns)
             found.append((order, evaluation))
     return Material(run, name, max(found, key=lambda pair: pair[0])[1] if found else None)
 

@@ -13,9 +13,10 @@ import pytest
 from cifar_core import job
 from cifar_core.evaluation import Evaluation
 from cifar_core.events import End
+from cifar_core.reporting import material
 from cifar_core.runs import Run, create_run, description
 from cifar_core.selections import Selection, folder_of, refer
-from pages.ui import charts, comparison
+from pages.ui import charts, comparison, pairs
 from tests.conftest import Tiny, epoch_event, progress_event, start_event, tiny_config
 
 PAGE = "pages/compare.py"
@@ -284,6 +285,21 @@ def keep_evaluation(run: Run, tiny: Any, wrong: int, **facts: Any) -> None:
     known = {"run": run.id, "checkpoint": "best", "epoch": 3.0, "fingerprint": tiny.info.fingerprint, "data": "shapes"}
     path = run.task("evaluate-0123456789abcdef").path / "evaluation.npz"
     Evaluation(labels, np.eye(3, dtype=np.float32)[guesses], tiny.info.classes, {**known, **facts}).save(path)
+
+
+def test_a_run_is_judged_on_its_own_images_before_any_other(tiny: Any, run_in_state: Callable[..., Run]) -> None:
+    run = run_in_state("finished")
+    keep_evaluation(run, tiny, 6)
+    path = run.task("evaluate-0123456789abcdef").path / "evaluation.npz"
+    # Of later weights, of another name and written later.
+    keep_evaluation(run, tiny, 30, fingerprint="another", epoch=9.0)
+    other = run.task("evaluate-fedcba9876543210").path / "evaluation.npz"
+    path.replace(other)
+    keep_evaluation(run, tiny, 6)
+    stored = pairs.kept(run)
+    assert stored is not None
+    assert stored.path == path
+    assert material(run).evaluation.accuracy == pytest.approx(0.9)
 
 
 def test_two_runs_are_tested_on_the_same_images(

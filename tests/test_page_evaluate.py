@@ -597,3 +597,17 @@ def test_what_is_kept_is_shown_without_the_images(
         assert "are not here" in app.warning[0].value
         assert not app.error
     assert "validation split" in captions(dashboard(PAGE, run=evaluated_run.id, images="Validation"))
+
+
+def test_the_best_epoch_is_only_called_so_where_it_is_kept(evaluated_run: Run, dashboard: Callable[..., Any]) -> None:
+    best = evaluated_run.best
+    assert best is not None
+
+    def label() -> str:
+        app = dashboard(PAGE, run=evaluated_run.id, images="Validation")
+        return str(app.selectbox(key="epoch").label)
+
+    assert label() == f"Epoch (the best is {best.epoch})"
+    logits.files(evaluated_run.logits("validation"))[best.epoch].unlink()
+    near = logits.read(evaluated_run.logits("validation")).nearest(best.epoch)
+    assert label() == f"Epoch ({near} is next to the best, {best.epoch})"

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from cifar_core.networks import load_network, load_tensors
 from cifar_core.photos import read_photo, to_input
 from cifar_core.runs import Run, RunError, create_run, find_run, in_families, list_runs, own_runs
 from cifar_core.strangeness import Strangeness
-from pages.ui import examples, photos
+from pages.ui import charts, examples, photos
 from tests.conftest import ROOT, Tiny, tiny_config, work
 
 Open = Callable[..., Any]
@@ -444,3 +445,15 @@ def test_it_is_compared_with_its_test_accuracy(built_in: Run, trained_run: Run, 
     assert row["test"] == pytest.approx(100 * Evaluation.load(result).accuracy)
     offered = app.selectbox(key="to_delete").options
     assert not any(re.match("Reference", name) for name in offered)
+
+
+def test_its_answers_can_be_set_against_those_of_ones_own_runs(
+    built_in: Run, trained_run: Run, tiny: Tiny, dashboard: Open
+) -> None:
+    (result,) = built_in.path.glob("tasks/evaluate-*/evaluation.npz")
+    found = Evaluation.load(result)
+    folder, _ = job.evaluation_task(trained_run, "best", tiny.info)
+    replace(found, facts={**found.facts, "run": trained_run.id}).save(folder.path / "evaluation.npz")
+    app = dashboard("pages/evaluate.py", run="reference")
+    offered = app.selectbox(key="versus").options
+    assert any(charts.run_name(trained_run) in name for name in offered), offered

@@ -64,7 +64,7 @@ def others(subject: Looked) -> dict[str, Callable[[], Evaluation]]:
     run, own = subject.run, subject.evaluation.facts
     split = own["split"]
     found: dict[str, Callable[[], Evaluation]] = {}
-    for other in list_runs(run.path.parent):
+    for other in list_runs(run.root):
         name = "this run" if other.id == run.id else charts.run_name(other)
         if split == "test":
             for stored in loaders.stored_evaluations(other, fingerprint=own["fingerprint"]):

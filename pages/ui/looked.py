@@ -259,10 +259,14 @@ def evaluated(run: Run, checkpoint: str, info: DataInfo) -> Evaluation | None:
 
 
 def choose_epoch(run: Run, there: Logits) -> int:
-    """One of the kept epochs, the best by default."""
+    """One of the kept epochs, by default the best or the nearest to it."""
     epochs = there.epochs.tolist()
     best = there.nearest(run.best.epoch) if run.best else epochs[-1]
-    name = f"Epoch (the best is {run.best.epoch})" if run.best else "Epoch"
+    name = "Epoch"
+    if run.best:
+        name += (
+            f" (the best is {best})" if best == run.best.epoch else f" ({best} is next to the best, {run.best.epoch})"
+        )
     chosen = st.selectbox(name, epochs, index=epochs.index(best), key="epoch", bind="query-params", width=200)
     return int(chosen)
 

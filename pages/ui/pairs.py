@@ -23,8 +23,11 @@ WAYS = {"Only A is right": "only_first", "Only B is right": "only_second", "Both
 
 
 def kept(run: Run) -> loaders.Stored | None:
-    """The evaluation a run is judged by: that of its best weights, else of others; of the same ones the latest."""
-    stored = sorted(loaders.stored_evaluations(run), key=lambda stored: stored.checkpoint != "best")
+    """The evaluation a run is judged by: on its own data set before any other, of its best weights before others, and
+    of the same ones the latest."""
+    own = run.start.data_fingerprint if run.start else ""
+    order = lambda stored: (stored.fingerprint != own, stored.checkpoint != "best")  # noqa: E731
+    stored = sorted(loaders.stored_evaluations(run), key=order)
     return stored[0] if stored else None
 
 

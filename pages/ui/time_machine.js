@@ -74,7 +74,9 @@ function built(root, story) {
   line.setAttribute("aria-label", `Accuracy from epoch ${story.epochs[0]} to ${story.epochs.at(-1)}`)
   const [low, high] = [Math.min(...story.accuracy), Math.max(...story.accuracy)]
   const last = story.epochs.length - 1
-  const x = (i) => (last ? (1000 * i) / last : 500)
+  // By epoch: those in between may not be kept.
+  const [first, end] = [story.epochs[0], story.epochs.at(-1)]
+  const x = (i) => (last ? (1000 * (story.epochs[i] - first)) / (end - first) : 500)
   const y = (i) => 55 - (50 * (story.accuracy[i] - low)) / (high - low || 1)
   drawn("polyline", line, { points: story.epochs.map((_, i) => `${x(i)},${y(i)}`).join(" "), class: "way" })
   parts.mark = drawn("line", line, { y1: 0, y2: 60, class: "mark" })
