@@ -675,7 +675,9 @@ def _write_report(options: argparse.Namespace) -> int:
 def _predict(options: argparse.Namespace) -> int:
     import torch
 
+    from cifar_core import logits
     from cifar_core.compute import choose
+    from cifar_core.evaluation import softmax
     from cifar_core.explain import grad_cam, overlay
     from cifar_core.networks import load_network
     from cifar_core.photos import read_photo, square, to_input
@@ -688,8 +690,10 @@ def _predict(options: argparse.Namespace) -> int:
         raise ValueError(f"{options.photo} cannot be read: {error.strerror}.") from None
     network = load_network(run.checkpoints()[checkpoint], choose("auto", "float32").device)
     pixels = to_input(photo)[None]
-    probabilities = network.probabilities(pixels)[0]
-    order = torch.argsort(probabilities, descending=True).tolist()
+    temperature = logits.temperature(run.logits("validation"), float(network.metadata["epoch"]))
+    probabilities = softmax(next(network.logits(pixels)).numpy(), temperature.value)[0]
+    order = probabilities.argsort()[::-1].tolist()
+    strange = _strange(run, checkpoint, network, pixels)
     written = None
     if options.heatmap:
         images = network.normalise(torch.from_numpy(pixels))
@@ -709,17 +713,37 @@ def _predict(options: argparse.Namespace) -> int:
                     "photo": str(options.photo),
                     "predicted": network.classes[order[0]],
                     "probabilities": {network.classes[i]: float(probabilities[i]) for i in order},
+                    "temperature": None if temperature.why_not else temperature.value,
+                    "foreign": strange,
                     "heatmap": written,
                 }
             )
         )
         return 0
-    print(f"run {run.id}, {checkpoint} checkpoint (epoch {network.metadata['epoch']:g})")
+    by = "not calibrated" if temperature.why_not else f"calibrated (temperature {temperature.value:.3f})"
+    print(f"run {run.id}, {checkpoint} checkpoint (epoch {network.metadata['epoch']:g}), {by}")
+    if strange:
+        print("Unlike anything it was trained on; of the classes that it knows it would say:")
     for index in order[:5]:
         print(f"{probabilities[index]:7.2%}  {network.classes[index]}")
     if written:
         print(f"Heat map for {network.classes[order[0]]}: {written}")
     return 0
+
+
+def _strange(run: Run, checkpoint: str, network: Any, pixels: Any) -> bool | None:
+    """Whether the one picture (1, 3, H, W) is foreign to a network; None where that was never found out."""
+    from cifar_core import job
+    from cifar_core.strangeness import Strangeness, StrangenessError
+
+    if run.start is None:
+        return None
+    path = job.strangeness_folder(run, checkpoint, run.start.data_fingerprint).path / "strangeness.npz"
+    try:
+        known = Strangeness.load(path)
+    except (OSError, StrangenessError):
+        return None
+    return bool(known.foreign(known.measure(network, pixels))[0])
 
 
 def _answered(run: Run, wanted: tuple[str, ...]) -> bool:

@@ -17,11 +17,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cifar_core.calibration import fitted_temperature
 from cifar_core.evaluation import Evaluation, softmax
 from cifar_core.runs import write_whole
 
@@ -258,6 +259,33 @@ def read(folder: Path, only: int | None = None) -> Logits:
     for array in (stacked, images.labels, images.indices):
         array.flags.writeable = False
     return Logits(images, np.array(epochs, np.int64), stacked, tuple(damaged))
+
+
+class Temperature(NamedTuple):
+    """By what logits are divided to give calibrated probabilities, and on how many validation images it was fitted.
+
+    Where it could not be, it is 1 and there is a reason.
+    """
+
+    value: float
+    images: int = 0
+    why_not: str = ""
+
+
+def temperature(folder: Path, epoch: float) -> Temperature:
+    """Fitted on what a run said of its validation images after an epoch, which is kept in this folder."""
+    why_not = "nothing is kept of what this run said of validation images at these weights"
+    if epoch != int(epoch) or int(epoch) not in files(folder):
+        return Temperature(1.0, why_not=why_not)
+    try:
+        kept = read(folder, only=int(epoch))
+    except (OSError, LogitsError):
+        return Temperature(1.0, why_not=why_not)
+    images = len(kept.images.labels)
+    if kept.correct.all() or not images:
+        # The likelihood then only grows as the temperature falls.
+        return Temperature(1.0, images, f"all of the {images:,} validation images are told right, which fits none")
+    return Temperature(fitted_temperature(kept.values[0], kept.images.labels), images)
 
 
 def _packed(**arrays: NDArray[Any]) -> bytes:

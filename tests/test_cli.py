@@ -22,11 +22,15 @@ from PIL import Image
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
 from cifar_core import __main__ as command
+from cifar_core import job, logits
 from cifar_core.__main__ import main
+from cifar_core.calibration import fitted_temperature
 from cifar_core.config import FIELD_TYPES, FIELDS, RECIPES
+from cifar_core.datasets import open_cached
 from cifar_core.evaluation import Evaluation
 from cifar_core.events import Boot, End, duration
 from cifar_core.networks import load_network, load_tensors
+from cifar_core.photos import read_photo, to_input
 from cifar_core.runs import Run, create_run, list_runs
 from tests.conftest import ROOT, Tiny, refuse_folders, tiny_config
 
@@ -620,16 +624,57 @@ def test_predict_says_it_to_programs_and_draws_a_heat_map(
     assert values["checkpoint"] == "last"
     assert values["predicted"] == "square"
     assert values["heatmap"] == str(out)
-    from cifar_core.photos import read_photo, to_input
-
     network = load_network(trained_run.checkpoints()["last"])
     wanted = network.probabilities(to_input(read_photo(photo.read_bytes()))[None])[0].tolist()
+    assert values["temperature"] is None, "all validation images are told right, which fits none"
+    assert values["foreign"] is None, "nobody has found out what is strange to this run"
     assert values["probabilities"] == pytest.approx(dict(zip(network.classes, wanted, strict=True)), abs=1e-5)
     with Image.open(out) as drawn, Image.open(photo) as plain:
         assert drawn.format == "PNG"
         assert drawn.size == (240, 240), "the part of the photo that the network sees, as large as it is"
         middle = plain.convert("RGB").crop((30, 0, 270, 240))
         assert np.abs(np.asarray(drawn.convert("RGB"), int) - np.asarray(middle, int)).max() > 20
+
+
+def test_predict_says_how_its_probabilities_are_calibrated(
+    say: Callable[..., Said], trained_run: Run, photo: Path
+) -> None:
+    first = say("predict", trained_run.path, photo).out.splitlines()[0]
+    assert first.endswith(", not calibrated")
+    # As if it had been less sure, and wrong once.
+    network = load_network(trained_run.checkpoints()["best"])
+    folder, epoch = trained_run.logits("validation"), int(network.metadata["epoch"])
+    kept = logits.read(folder)
+    values = kept.values[kept.epochs == epoch][0].astype(np.float32) / 4
+    values[0] = np.roll(values[0], 1)
+    logits.keep(folder, epoch, values)
+    found = say("predict", trained_run.path, photo, "--json").json
+    temperature = fitted_temperature(values, kept.images.labels)
+    assert found["temperature"] == pytest.approx(temperature, rel=0.02)
+    assert temperature != pytest.approx(1, abs=0.1)
+    said = next(network.logits(to_input(read_photo(photo.read_bytes()))[None]))[0].double()
+    wanted = torch.softmax(said / found["temperature"], dim=0).tolist()
+    assert found["probabilities"] == pytest.approx(dict(zip(network.classes, wanted, strict=True)), abs=1e-5)
+    first = say("predict", trained_run.path, photo).out.splitlines()[0]
+    assert first.endswith(f", calibrated (temperature {found['temperature']:.3f})")
+
+
+def test_predict_names_a_picture_that_is_foreign(
+    say: Callable[..., Said], trained_run: Run, tiny: Tiny, photo: Path, tmp_path: Path
+) -> None:
+    folder, task = job.strangeness_task(trained_run, "best", tiny.info)
+    (folder.path / "task.json").write_text(json.dumps(task))
+    with folder.held():
+        assert list(job.execute_task(folder, tiny.cache))[-1].outcome == "finished"
+    noise = tmp_path / "noise.png"
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(pixels).save(noise)
+    assert say("predict", trained_run.path, noise, "--json").json["foreign"] is True
+    assert "Unlike anything it was trained on" in say("predict", trained_run.path, noise).out
+    inside = tmp_path / "inside.png"
+    Image.fromarray(open_cached(tiny.info.id, tiny.cache).test.images[0].transpose(1, 2, 0)).save(inside)
+    assert say("predict", trained_run.path, inside, "--json").json["foreign"] is False
+    assert "Unlike" not in say("predict", trained_run.path, inside).out
 
 
 def test_a_heat_map_is_said_so(say: Callable[..., Said], trained_run: Run, photo: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from cifar_core.datasets import open_cached
 from cifar_core.erasing import erase
 from cifar_core.explain import METHODS
 from cifar_core.familiarity import Known
+from cifar_core.logits import Temperature
 from cifar_core.networks import load_network
 from cifar_core.runs import Run
 from cifar_core.strangeness import Strangeness
@@ -198,7 +199,7 @@ def test_the_images_that_pulled_most_are_those_of_the_core(
     dashboard: Open, known_run: Run, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The loss knows nothing of a temperature that is fitted afterwards.
-    monkeypatch.setattr(loaders, "temperature", lambda run, epoch: loaders.Temperature(2.5, 100))
+    monkeypatch.setattr(loaders, "temperature", lambda run, epoch: Temperature(2.5, 100))
     app = opened(dashboard, PULL, image="4")
     table = table_of(known_run, tiny)
     split = open_cached(tiny.info.id, tiny.cache).test

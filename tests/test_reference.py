@@ -370,14 +370,23 @@ def test_a_photo_may_come_from_the_camera(built_in: Run, dashboard: Open) -> Non
     assert "Remove photo" not in [button.label for button in app.button]
 
 
-def test_a_photo_from_the_camera_can_be_removed_once_its_field_is_gone(built_in: Run, dashboard: Open) -> None:
-    app = dashboard("pages/explain.py", source="Your photo")
+@pytest.mark.parametrize(
+    ("source", "label"), [("Your photo", "Remove photo"), ("Camera", "Remove photo"), ("Camera", "Remove all")]
+)
+def test_a_photo_from_the_camera_can_be_removed(built_in: Run, dashboard: Open, source: str, label: str) -> None:
+    """Its field would hold it on, so that it is another, empty one then."""
+    app = dashboard("pages/explain.py", source=source)
     taken = photos.Upload("From the camera", examples.content("Car"), "camera")
-    app.session_state["kept_photos"] = [taken]
+    app.session_state["kept_photos"] = [photos.Upload("Frog.png", examples.content("Frog"), ""), taken]
+    app.session_state["chosen_photo"] = taken.digest
     app.run()
-    next(button for button in app.button if button.label == "Remove photo").click().run()
+    fields = [field.proto.id for field in app.get("camera_input")]
+    next(button for button in app.button if button.label == label).click().run()
     assert not app.exception
-    assert app.session_state["kept_photos"] == []
+    assert taken not in app.session_state["kept_photos"]
+    assert len(app.session_state["kept_photos"]) == (label == "Remove photo")
+    if source == "Camera":
+        assert [field.proto.id for field in app.get("camera_input")] != fields
 
 
 def test_a_picture_that_is_taken_replaces_the_one_before(built_in: Run, dashboard: Open, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -23,12 +23,11 @@ from cifar_core import logits as kept_logits
 from cifar_core import runs, selections, spread
 from cifar_core.attributes import THUMB, Attributes
 from cifar_core.biography import biographies
-from cifar_core.calibration import fitted_temperature
 from cifar_core.config import FIELDS, TrainConfig
 from cifar_core.datasets import DataInfo, DataSet, Split, find_cached, open_cached
 from cifar_core.evaluation import Evaluation, EvaluationError, softmax
 from cifar_core.invariance import Views
-from cifar_core.logits import Logits, LogitsError
+from cifar_core.logits import Logits, Temperature
 from cifar_core.pixels import PixelSummary, summarise
 from cifar_core.runs import Run, RunError, description
 from cifar_core.selections import Selection
@@ -585,37 +584,18 @@ def said_once(path: Path, version: int, pixels: NDArray[np.uint8]) -> NDArray[np
     return next(_loaded(path).logits(pixels[None]))[0].numpy()
 
 
-class Temperature(NamedTuple):
-    """By what logits are divided to give calibrated probabilities, and on how many validation images it was fitted.
-
-    Where it could not be, it is 1 and there is a reason.
-    """
-
-    value: float
-    images: int = 0
-    why_not: str = ""
-
-
 def temperature(run: Run, epoch: float) -> Temperature:
-    """Fitted on what the run said of its validation images after an epoch."""
+    """As `logits.temperature`, fitted once."""
     folder = run.logits("validation")
-    path = kept_logits.files(folder).get(int(epoch)) if epoch == int(epoch) else None
-    try:
-        if path:
-            return _temperature(folder, int(epoch), version(path))
-    except (OSError, LogitsError):
-        pass
-    return Temperature(1.0, why_not="nothing is kept of what this run said of validation images at these weights")
+    written = 0
+    with suppress(KeyError, OSError):
+        written = version(kept_logits.files(folder)[int(epoch)])
+    return _temperature(folder, epoch, written)
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
-def _temperature(folder: Path, epoch: int, version: int) -> Temperature:
-    kept = kept_logits.read(folder, only=epoch)
-    images = len(kept.images.labels)
-    if kept.correct.all() or not images:
-        # The likelihood then only grows as the temperature falls.
-        return Temperature(1.0, images, f"all of the {images:,} validation images are told right, which fits none")
-    return Temperature(fitted_temperature(kept.values[0], kept.images.labels), images)
+def _temperature(folder: Path, epoch: float, version: int) -> Temperature:
+    return kept_logits.temperature(folder, epoch)
 
 
 @st.cache_resource(max_entries=3, show_spinner="Loading the network")

@@ -67,7 +67,7 @@ class Upload:
     """A file that a visitor brought.
 
     Args:
-        source: The field it is in, such as "camera"; empty where it is in none any more.
+        source: Where it comes from: "camera", "example", or empty for all others.
         box: The square that is cut from it.
     """
 
@@ -207,9 +207,9 @@ def take_files(key: str) -> None:
 def take_camera(key: str) -> None:
     """The picture in the camera's field, in place of the one before."""
     shot = st.session_state.get(key)
-    st.session_state["kept_photos"] = [photo for photo in kept() if photo.source != key]
+    st.session_state["kept_photos"] = [photo for photo in kept() if photo.source != "camera"]
     if shot:
-        add([Upload("From the camera", shot.getvalue(), key)])
+        add([Upload("From the camera", shot.getvalue(), "camera")])
 
 
 def take_example(name: str) -> None:
@@ -224,8 +224,11 @@ def choose(digest: str) -> None:
 
 
 def remove(digest: str = "") -> None:
-    """Forget a photo, or all of them."""
-    st.session_state["kept_photos"] = [photo for photo in kept() if digest and photo.digest != digest]
+    """Forget a photo, or all of them; the camera's field, which would hold its picture on, is another one then."""
+    before = kept()
+    st.session_state["kept_photos"] = [photo for photo in before if digest and photo.digest != digest]
+    if any(photo.source == "camera" and photo not in kept() for photo in before):
+        st.session_state["camera_fields"] = st.session_state.get("camera_fields", 0) + 1
     st.session_state["photos_left_out"] = 0
 
 
@@ -251,7 +254,8 @@ def choose_photo(camera: bool = False) -> tuple[Subject | None, str]:
     given, shown = st.columns([3, 2], gap="medium")
     with given:
         if camera:
-            st.camera_input("A photo", key="camera", on_change=take_camera, args=("camera",))
+            key = f"camera-{st.session_state.get('camera_fields', 0)}"
+            st.camera_input("A photo", key=key, on_change=take_camera, args=(key,))
         else:
             key = f"photo-{st.session_state.get('photo_fields', 0)}"
             # Of any type: the browser would refuse others without a word about what they are.
@@ -368,9 +372,7 @@ def strip(photos: Sequence[Upload], photo: Upload, fit: str) -> None:
                     )
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(ui.plain(photo.name), width="content")
-        # The camera's own field has a cross for its picture, as long as it is on the page.
-        if not (photo.source == "camera" and st.session_state.get("camera")):
-            st.button("Remove photo", icon=":material/delete:", on_click=remove, args=(photo.digest,))
+        st.button("Remove photo", icon=":material/delete:", on_click=remove, args=(photo.digest,))
         if len(photos) > 1:
             st.button("Remove all", icon=":material/delete_sweep:", on_click=remove)
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cifar_core import spread
 from cifar_core.evaluation import softmax
 from cifar_core.invariance import PIXELS
+from cifar_core.logits import Temperature
 from cifar_core.runs import Run, description, list_runs
 from pages import ui
 from pages.ui import charts, foreign, loaders, photos
@@ -22,7 +23,7 @@ from pages.ui.explaining import UNREADABLE, Case, left_out, weights_of
 MOST_RUNS = 8
 
 
-def calibrated_by(temperature: loaders.Temperature) -> str:
+def calibrated_by(temperature: Temperature) -> str:
     """What probabilities on the page are, in a sentence."""
     if temperature.why_not:
         return f"Softmax of the outputs as they are, not calibrated: {temperature.why_not}."
