@@ -35,6 +35,8 @@ SCHEMA_VERSION = 1
 ID_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,39}-[0-9a-f]{8}")
 """The only form of a data set's id that is accepted, as ids also come from URLs."""
 
+SAVING = "Saving the images"
+
 _BYTES_PER_IMAGE = 3 * 32 * 32 + 8
 
 
@@ -308,7 +310,9 @@ def _write(contents: Contents, found: Found, id: str, folder: Path) -> Iterator[
                 header = {"descr": descr, "fortran_order": False, "shape": (contents.counts[split], *shape)}
                 np.lib.format.write_array_header_1_0(file, header)
                 targets[split].append((file, hashlib.sha256()))
-        yield Progress(contents.reported, total, "Decoding images")
+        # Where all of them had to be read before the first could be kept, nothing but that is left.
+        what = "Decoding images" if contents.reported < total else SAVING
+        yield Progress(contents.reported, total, what)
         for block in contents.blocks:
             for (file, digest), array in zip(targets[block.split], (block.images, block.labels), strict=True):
                 data = np.ascontiguousarray(array).data
@@ -318,7 +322,8 @@ def _write(contents: Contents, found: Found, id: str, folder: Path) -> Iterator[
             if block.split == "train":
                 sums += _channel_sums(block.images)
             done += len(block.labels)
-            yield Progress(max(done, contents.reported), total, "Decoding images")
+            yield Progress(max(done, contents.reported), total, what)
+        yield Progress(done, total, SAVING)
         for file, _ in (*targets["train"], *targets["test"]):
             file.flush()
             os.fsync(file.fileno())

@@ -886,7 +886,7 @@ def _prepared(source: str, cache: Path) -> Iterator[TaskProgress]:
 
     if not source:
         raise ValueError(NO_DATA)
-    yield from _timed((p.done, p.total, p.what) for p in prepare(source, cache))
+    yield from _timed(((p.done, p.total, p.what) for p in prepare(source, cache)), parts=False)
 
 
 def _set_up(run: Run, cache: Path, compute: Compute, team: Team) -> tuple[Training, DataSet]:
@@ -1914,7 +1914,7 @@ def _data(folder: WorkFolder, cache: Path, source: str | None, downloads: str) -
     if source is None:
         yield from _timed(((p.done, p.total, p.what) for p in download(Path(downloads))), unit="bytes")
         source = str(Path(downloads) / "cifar-10-python.tar.gz")
-    yield from _timed((p.done, p.total, p.what) for p in prepare(source, cache))
+    yield from _timed(((p.done, p.total, p.what) for p in prepare(source, cache)), parts=False)
 
 
 def _device(folder: WorkFolder, cache: Path) -> Iterator[TaskProgress]:

@@ -546,7 +546,7 @@ def _draw() -> Reading:
         for which, pixels, classes in cartoon.draw(count, seed=SPLITS.index(split)):
             images[which], labels[which] = pixels, classes
             done += len(which)
-            yield Progress(done, total, f"Drawing {DRAWN}")
+            yield Progress(done, total, f"Drawing {DRAWN_NAME}")
         blocks.append(Block(split, images, labels))
     return Contents(CIFAR10_CLASSES, DRAWN_NAME, cartoon.COUNTS, iter(blocks), total)
 

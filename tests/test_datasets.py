@@ -112,7 +112,8 @@ def test_progress_counts_every_image_and_never_backwards(kind, tmp_path, empty_c
     monkeypatch.setattr(time, "monotonic", iter(np.arange(0, 1e4)).__next__)
     source = SOURCES[kind](tmp_path)
     steps = list(prepare(source, empty_cache))
-    assert steps[-1] == Progress(21, 21, "Decoding images")
+    assert steps[-1] == Progress(21, 21, "Saving the images")
+    assert all(step.done == 21 for step in steps if step.what == "Saving the images")
     done = [step.done for step in steps]
     assert done == sorted(done)
     assert len(steps) >= 6

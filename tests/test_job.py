@@ -45,6 +45,7 @@ from cifar_core.events import (
 from cifar_core.features import Mapping
 from cifar_core.networks import load_network, load_tensors, save_tensors
 from cifar_core.runs import Held, Run, WorkFolder, create_run, write_whole
+from cifar_core.sources import Progress as Read
 from cifar_core.subsets import split_validation
 from tests.conftest import ROOT, Tiny, start_event, tiny_config, work
 from tests.shapes import drawing
@@ -1068,3 +1069,14 @@ def test_threads_of_a_worker_give_way_while_they_wait(monkeypatch: pytest.Monkey
     monkeypatch.setenv("GOMP_SPINCOUNT", "5")
     job.share_cores()
     assert os.environ["GOMP_SPINCOUNT"] == "5"
+
+
+def test_the_time_left_of_reading_stays_while_one_file_follows_another(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    clock = iter(range(100))
+    steps = [Read(10 * place, 60, f"Reading file {place}") for place in range(6)]
+    monkeypatch.setattr("cifar_core.datasets.prepare", lambda *_: iter(steps))
+    monkeypatch.setattr(job.time, "monotonic", lambda: float(next(clock)))
+    said = list(job._data(WorkFolder(tmp_path), tmp_path, "images", str(tmp_path)))
+    assert [step.seconds_left for step in said] == [None, 5, 4, 3, 2, 1]

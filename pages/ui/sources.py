@@ -11,7 +11,7 @@ import streamlit as st
 from cifar_core import job
 from cifar_core.datasets import DataInfo, cached, forget
 from cifar_core.runs import RunError, WorkFolder, read_json
-from cifar_core.sources import ARCHIVE, ARCHIVE_BYTES, DRAWN, DataError, absolute, downloaded
+from cifar_core.sources import ARCHIVE, ARCHIVE_BYTES, DRAWN, DRAWN_NAME, DataError, absolute, downloaded
 from pages import ui
 from pages.ui import loaders
 
@@ -132,7 +132,7 @@ def see_to_reading() -> bool:
         under_way |= folder.alive or not folder.events()
         with st.container(border=True):
             begun = folder.alive or folder.last_end is None
-            what = ui.plain(source) if task["source"] else "CIFAR-10"
+            what = ui.plain(DRAWN_NAME if source == DRAWN else source) if task["source"] else "CIFAR-10"
             st.markdown(f"{'Reading' if begun else 'Not opened:'} {what}")
             ui.background(folder, task, done=False)
             if task["source"] is None and folder.state == "failed":
