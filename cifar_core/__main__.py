@@ -234,7 +234,8 @@ def _add_setting(parser: argparse.ArgumentParser, name: str, metadata: Any, defa
         for word, key in (("at least", "low"), ("at most", "high"))
         if metadata[key] is not None
     ]
-    facts = ", ".join([*limits, *([metadata["unit"]] if metadata["unit"] else []), f"default {default}"])
+    usual = f"default {'none' if default == '' else default}"
+    facts = ", ".join([*limits, *([metadata["unit"]] if metadata["unit"] else []), usual])
     says = f"{metadata['help']} ({facts})".replace("%", "%%")
     if plain is bool:
         parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=says)
@@ -318,12 +319,16 @@ def _triple(values: tuple[float, ...]) -> str:
 
 def _asked(options: argparse.Namespace) -> TrainConfig:
     """The settings of the recipe and the options."""
-    from cifar_core.sources import absolute
+    from cifar_core.datasets import cached
+    from cifar_core.sources import DRAWN, DRAWN_NAME, absolute
 
     given = {name: value for name, value in vars(options).items() if name in FIELDS}
     values = {**(RECIPES[options.recipe].settings if options.recipe else {}), **given}
     if values.get("data"):
         values["data"] = absolute(values["data"])
+    elif all(info.kind == "drawn" for info in cached(options.cache)):
+        values["data"] = DRAWN
+        print(f"No data set is named and none is there: this is on {DRAWN_NAME}.", file=sys.stderr)
     return TrainConfig.from_values(values)
 
 

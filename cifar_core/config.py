@@ -158,7 +158,10 @@ class TrainConfig:
     """
 
     data: str = setting(
-        "", "Path of the data set: CIFAR-10 batches or archive, Parquet files, or a folder of images.", "Data"
+        "",
+        "Path of the data set: CIFAR-10 batches or archive, Parquet files, a folder of images, or cartoon10, which is "
+        "drawn by code and taken where no other data is there.",
+        "Data",
     )
     train_images: int = setting(
         0,
@@ -952,7 +955,7 @@ _SPRINT = {
 RECIPES: dict[str, Recipe] = {
     "quick": Recipe(
         "Quick start",
-        "A small network of six convolutions: a good result in under a minute, without a GPU too.",
+        "A small network of six convolutions: a good result in a minute or two, without a GPU too.",
         "after Jordan (2024), airbench",
         # So few epochs show no image often enough for shifts to help, and gain from more and smaller steps.
         {

@@ -92,7 +92,7 @@ def read_photo(content: bytes, name: str = "the file", formats: tuple[str, ...] 
     """
     subject = name[0].upper() + name[1:] if name.startswith(("the ", "what ")) else name
     if not content:
-        raise PhotoError(f"{subject} is empty; choose a picture ({_listed(formats)}).")
+        raise PhotoError(f"{subject} is empty; choose a picture ({_listed(formats, 'or')}).")
     kind = _format(content)
     if kind is None:
         raise PhotoError(f"{subject} is not a picture; {_listed(formats)} files can be read.")
@@ -194,7 +194,8 @@ def _format(content: bytes) -> str | None:
     for kind, start, signature in _SIGNATURES:
         if content.startswith(signature, start):
             return kind
-    return None
+    # Whose first tag may stand behind a declaration and comments.
+    return "SVG" if content.lstrip().startswith(b"<?xml") and b"<svg" in content[:2000] else None
 
 
 def _listed(formats: tuple[str, ...], joint: str = "and") -> str:

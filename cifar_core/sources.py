@@ -22,6 +22,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar
+from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -792,7 +793,7 @@ def _fetch(url: str, file: IO[bytes], what: str) -> Iterator[Progress]:
     while True:
         begin = done = file.seek(0, os.SEEK_END)
         total, lost = ARCHIVE_BYTES, False
-        known = False
+        answered = known = False
         try:
             for came in _patient(_answer(url, begin)):
                 if isinstance(came, _Head):
@@ -804,13 +805,14 @@ def _fetch(url: str, file: IO[bytes], what: str) -> Iterator[Progress]:
                         # The server sends all of it, whatever was asked for.
                         file.truncate(0)
                         begin = done = 0
-                    known = came.length is not None
+                    answered, known = True, came.length is not None
                     total = begin + came.length if came.length is not None else ARCHIVE_BYTES
                     continue
                 if came:
                     file.write(came)
                     done += len(came)
-                yield Progress(done, max(done, total), what, "bytes")
+                waits = "" if answered else f"; {urlsplit(url).hostname} has not answered yet"
+                yield Progress(done, max(done, total), what + waits, "bytes")
         except urllib.error.HTTPError as error:
             if error.code == 416 and begin:
                 # Nothing lies beyond what is there: it is whole or wrong, which the checksum tells.

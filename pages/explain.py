@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,8 +114,11 @@ def choose_test_image(weights: Weights, row: DeltaGenerator) -> Subject | None:
     return Subject(f"test image {index}", hashlib.sha256(pixels).hexdigest(), picture, lambda: picture, pixels, true)
 
 
-def show_answer(weights: Weights, case: explaining.Case) -> Callable[[], object]:
+def show_answer(weights: Weights, case: explaining.Case, verdict_place: DeltaGenerator) -> Callable[[], object]:
     """What the network says, and how sure it is.
+
+    Args:
+        verdict_place: Where the one class stands that it says: beside a photo, else above all pictures.
 
     Returns:
         What adds the ranges: the network looks many times for them, and the answer need not wait for that.
@@ -128,8 +132,11 @@ def show_answer(weights: Weights, case: explaining.Case) -> Callable[[], object]
     if case.true is not None:
         right = best == case.true
         verdict = " :green-badge[:material/check: right]" if right else " :red-badge[:material/close: wrong]"
-    if not foreign.headline(case, verdict):
-        st.markdown(f"**{ui.plain(classes[best])}**, {ui.plain(charts.percent(answer[best]))}{verdict}")
+    with verdict_place:
+        if not foreign.headline(case, verdict):
+            st.markdown(f"**{ui.plain(classes[best])}**, {ui.plain(charts.percent(answer[best]))}{verdict}")
+        if case.true is None and loaders.knows_drawings_alone(weights.run):
+            st.caption(":material/draw: This network has seen only pictures drawn by code; of a photo it guesses.")
     bars = st.empty()
     bars.html(charts.prediction_bars(classes, answer, case.true))
     with_ranges = sure.wants_ranges()
@@ -192,7 +199,7 @@ def show_heat(weights: Weights, subject: Subject, name: str, wanted: int, layer:
     st.download_button(
         "Download the overlay",
         data=lambda: charts.png(loaders.drawn(subject.whole(), found.heat, opacity)),
-        file_name=f"grad-cam-{weights.run.id}-{subject.name.replace(' ', '-')}-{layer}.png",
+        file_name=f"grad-cam-{weights.run.id}-{re.sub(r'[^a-zA-Z0-9]+', '-', subject.name)}-{layer}.png",
         mime="image/png",
         on_click="ignore",
         icon=":material/download:",
@@ -208,6 +215,7 @@ def show(weights: Weights, subject: Subject) -> Callable[[], object]:
     network = loaders.network(weights.path, weights.version)
     temperature = loaders.temperature(weights.run, network.metadata["epoch"])
     answer = loaders.probabilities(weights.path, weights.version, subject.pixels, temperature.value)
+    verdict_place = subject.verdict_place or st.container()
     entering, looking, answering = st.columns([3, 5, 4], gap="medium")
     with entering:
         st.subheader("What it sees", anchor=False)
@@ -232,10 +240,10 @@ def show(weights: Weights, subject: Subject) -> Callable[[], object]:
         temperature.value,
     )
     with answering:
-        add_ranges = show_answer(weights, case)
+        add_ranges = show_answer(weights, case, verdict_place)
     st.caption(
         f"Run {weights.run.id} · {weights.checkpoint} weights, epoch {network.metadata['epoch']:.3g} · trained on "
-        f"{ui.plain(network.metadata['data_name'])}"
+        f"{ui.plain(network.metadata['data_name'])} · {ui.plain(subject.name)}"
     )
 
     def show_more() -> None:

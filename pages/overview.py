@@ -37,7 +37,7 @@ def what_next(infos: list[DataInfo], runs: list[Run]) -> None:
         if infos and not runs:
             ui.link("Data", "Look at the images")
             ui.link("Augment", "See what augmentation does")
-            ui.link("Train", "Train a first network")
+            ui.link("Train", "Choose the settings of a training")
         if alive:
             ui.link("Train", "Watch the run under way", run=alive.id)
         if ready and not done:
@@ -46,7 +46,9 @@ def what_next(infos: list[DataInfo], runs: list[Run]) -> None:
         if done:
             ui.link("Evaluate", "See where the newest network is wrong", run=done.id)
             ui.link("Features", "See how it groups the images", run=done.id)
-            ui.link("Explain", "Try it on a photo", run=done.id)
+            # A network of drawings has nothing to say of a photo.
+            asked = ready if ready and loaders.knows_drawings_alone(done) else done
+            ui.link("Explain", "Try a photo", run=asked.id, source=reference.PHOTO)
         if infos and runs:
             ui.link("Train", "Train another network")
 
@@ -98,7 +100,7 @@ def where_runs_stand(was_alive: bool) -> None:
     st.caption(
         f"{len(own)} run{'s' if len(own) != 1 else ''} in {ui.plain(str(place.runs))}, {total} on the disk.{besides} "
         "Forks stand below their parents. Accuracy is that of the best epoch on images held out from the training "
-        "split; the test split is used on the Evaluate page only."
+        "split, and compares only between runs on the same data; no test image is used to train or to choose weights."
     )
 
 

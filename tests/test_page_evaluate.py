@@ -568,6 +568,10 @@ def test_biographies_show_the_images_of_a_group(evaluated_run: Run, dashboard: C
     assert {metric.label: metric.value for metric in app.metric}["Never learned"] == str(len(never))
     if len(never):
         assert galleries(app)[0].count("<img") == min(len(never), 24)
+    assert "Counted at the" not in captions(app), "every epoch is kept"
+    logits.files(evaluated_run.logits("validation"))[2].rename(evaluated_run.logits("validation") / "epoch-4.npz")
+    app = dashboard(PAGE, run=evaluated_run.id, images="Validation", view="Image by image")
+    assert "Counted at the 2 epochs that are kept of 4: what was forgotten" in captions(app)
 
 
 def test_flips_and_shifts_are_looked_at_when_asked_and_told_with_what_they_help(

@@ -21,7 +21,7 @@ from cifar_core.logits import Temperature
 from cifar_core.networks import load_network
 from cifar_core.runs import Run
 from cifar_core.strangeness import Strangeness
-from pages.ui import charts, foreign, loaders
+from pages.ui import charts, explaining, foreign, loaders
 from tests.conftest import Tiny
 from tests.test_page_explain import PHOTO, bars, file_of, several, text_of, upload
 
@@ -322,3 +322,25 @@ def test_the_smallest_erasure_changes_the_answer(dashboard: Open, trained_run: R
 )
 def test_pictures_in_a_row_keep_their_shape(pictures: Any) -> None:
     assert 'width="168" height="84"' in charts.gallery(pictures, ["a map"], ["a map of a picture"], 84)
+
+
+def test_one_measure_of_two_settles_nothing() -> None:
+    assert explaining.doubts(False, False) == ""
+    assert "the answer does not hang on what it marks" in explaining.doubts(True, True)
+    assert explaining.doubts(False, True).startswith("By insertion, this map is hardly better")
+    assert "by insertion it is better. The two disagree" in explaining.doubts(True, False)
+
+
+@pytest.mark.parametrize(
+    ("correlation", "said", "suspect"),
+    [
+        (float("nan"), "empty or flat", False),
+        (0.29, "hardly anything of the map is left (rank correlation 0.29)", False),
+        (0.31, "the map is still alike (rank correlation 0.31)", True),
+        (-0.59, "the map is turned round (rank correlation -0.59)", True),
+    ],
+)
+def test_a_map_of_new_weights_is_called_what_it_is(correlation: float, said: str, suspect: bool) -> None:
+    told, is_suspect = explaining.left_over(correlation)
+    assert said in told
+    assert is_suspect is suspect

@@ -143,7 +143,7 @@ def test_where_what_the_command_line_names_is_missing_pictures_are_drawn_all_the
 
 def test_with_data_and_no_runs_it_leads_to_a_first_training(dashboard: Open, tiny: Tiny) -> None:
     app = dashboard(PAGE)
-    assert ways_on(app)[:3] == ["Look at the images", "See what augmentation does", "Train a first network"]
+    assert ways_on(app)[:3] == ["Look at the images", "See what augmentation does", "Choose the settings of a training"]
     assert "180 training and 60 test images in 3 classes" in everything(app)
     assert "CPU, float32" in everything(app)
 
@@ -166,7 +166,7 @@ def test_a_trained_run_leads_on_to_its_results(dashboard: Open, trained_run: Run
     assert ways_on(app)[:3] == [
         "See where the newest network is wrong",
         "See how it groups the images",
-        "Try it on a photo",
+        "Try a photo",
     ]
     (row,) = app.dataframe[0].value.to_dict("records")
     best = trained_run.best

@@ -176,7 +176,7 @@ def test_large_jpeg_is_not_decoded_at_full_size(monkeypatch):
 
 
 def test_nothing_is_refused():
-    with pytest.raises(PhotoError, match=r"^The file is empty; choose a picture \(PNG, JPEG and WebP\)\.$"):
+    with pytest.raises(PhotoError, match=r"^The file is empty; choose a picture \(PNG, JPEG or WebP\)\.$"):
         read_photo(b"")
 
 

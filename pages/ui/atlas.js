@@ -723,7 +723,7 @@ class Atlas {
     const text = made("div", side)
     if (hand < 0 || hand >= story.count) {
       large.setAttribute("aria-label", "No image in hand")
-      made("p", text, "Point at an image to see it here.", { class: "small" })
+      made("p", text, `Point at an image to ${story.order ? "see it" : "read about it"} here.`, { class: "small" })
       return
     }
     const about = `${story.noun} ${story.numbers[hand].toLocaleString("en")}`

@@ -47,13 +47,18 @@ def show(run: Run, info: DataInfo | None, split: str, there: Logits, pictures: P
             f"{'selected ' if chosen else ''}images, "
             f"{len(there.epochs)} epochs from {there.epochs[0]} to {there.epochs[-1]}. Forgetting events as in "
             "Toneva et al. (2019), confidence and variability as in Swayamdipta et al. (2020), here of images that "
-            "were not trained on. Between epochs that are kept, what was forgotten and learned again is not seen."
+            "were not trained on."
         )
     )
 
 
 def _overview(told: pd.DataFrame, there: Logits) -> None:
     never = int((told["learned"] == NEVER).sum())
+    if len(there.epochs) < there.epochs[-1]:
+        st.caption(
+            f"Counted at the {len(there.epochs)} epochs that are kept of {there.epochs[-1]}: what was forgotten and "
+            "learned again in between is not seen."
+        )
     with st.container(horizontal=True):
         st.metric("Never learned", f"{never:,}", help="Wrong at every kept epoch.")
         st.metric("Learned", f"{len(told) - never:,}", help="Right at one kept epoch at least.")

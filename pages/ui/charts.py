@@ -399,11 +399,11 @@ def run_table(runs: Sequence[tuple[int, Run]], disk: Mapping[str, int] | None = 
             {
                 "Run": ("★ " if about.starred else "") + indented(depth, run),
                 "Best validation accuracy": best.validation_accuracy if best else None,
+                "Data": start.data_name if start else "–",
                 "State": run.state + (", archived" if about.archived else ""),
                 "Best epoch": best.epoch if best else None,
                 "Epochs": f"{latest.epoch if latest else 0:.3g} of {config.epochs if config else '?'}",
                 "Model": config.model if config else "unreadable",
-                "Data": start.data_name if start else "–",
                 "Disk (MB)": (disk[run.id] if disk else run.disk_use().total) / 1e6,
                 "Note": about.note,
             }

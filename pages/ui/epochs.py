@@ -30,7 +30,7 @@ def show(run: Run, info: DataInfo | None, split: str, there: Logits, pictures: P
     _machine(run, info, split, there, pictures, story)
     if pictures.images is None and info is not None:
         reference.pictures_missing(
-            "Fetch them to see the worst mistakes of each epoch, and the same images at all.", "epochs"
+            "Fetch them to see the worst mistakes of each epoch, and some images through all epochs.", "epochs"
         )
     folder = run.logits(split)
     taken = 0

@@ -462,21 +462,45 @@ def _show_curves(case: Case, found: Map, wanted: int) -> None:
             f"chance {insertion[1:].mean():.3f} (higher is better; better than {better[1]} of {count})."
         )
     )
-    if min(better) < count * 0.9:
-        weak = " and ".join(
-            kind for kind, won in zip(("deletion", "insertion"), better, strict=True) if won < count * 0.9
-        )
-        st.warning(
-            f"By {weak}, this map is hardly better than chance for this picture: the answer does not hang on what it "
-            "marks.",
-            icon=":material/warning:",
-        )
+    if doubt := doubts(better[0] < count * 0.9, better[1] < count * 0.9):
+        st.warning(doubt, icon=":material/warning:")
     st.caption(
         "The places a map marks most come first. Deletion turns them to the colour that is zero for the network (the "
         "mean of the training images, black or grey, by the run's normalisation), insertion brings them back into a "
         "blurred picture (Petsiuk et al., 2018). Probabilities are as the softmax has them, not calibrated. Chance is "
         "the mean of ten random maps that are as coarse. "
         "Pictures with holes are unlike all training images, so a single curve says little; compare the two."
+    )
+
+
+def doubts(by_deletion: bool, by_insertion: bool) -> str:
+    """What follows where a map is hardly better than chance by one measure or by both; nothing where by none."""
+    if by_deletion and by_insertion:
+        return (
+            "By deletion and insertion, this map is hardly better than chance for this picture: the answer does not "
+            "hang on what it marks."
+        )
+    if not (by_deletion or by_insertion):
+        return ""
+    weak, other = ("deletion", "insertion") if by_deletion else ("insertion", "deletion")
+    return (
+        f"By {weak}, this map is hardly better than chance for this picture; by {other} it is better. The two "
+        "disagree, so whether the answer hangs on what it marks stays open."
+    )
+
+
+def left_over(correlation: float) -> tuple[str, bool]:
+    """What follows from the rank correlation of a map with that of weights drawn anew, and whether that is suspect."""
+    if np.isnan(correlation):
+        return "With all weights new the map is empty or flat: it lives from what was learnt.", False
+    said = f"(rank correlation {correlation:.2f})"
+    if abs(correlation) < 0.3:
+        return f"With all weights new hardly anything of the map is left {said}.", False
+    how = "still alike" if correlation > 0 else "turned round"
+    return (
+        f"With all weights new the map is {how} {said}: in part it shows the picture itself, or the shape of the "
+        "network, not what was learnt.",
+        True,
     )
 
 
@@ -508,17 +532,11 @@ def _show_sanity(case: Case, method: str, layer: str | None, wanted: int, agains
         captions.append(f"{what}: {told}")
         alts.append(f"Map with {what}, {told}")
     st.html(charts.gallery(pictures, captions, alts, 120))
-    last = steps[-1].correlation
-    if np.isnan(last):
-        st.markdown("With all weights new the map is empty or flat: it lives from what was learnt.")
-    elif abs(last) < 0.3:
-        st.markdown(f"With all weights new hardly anything of the map is left (rank correlation {last:.2f}).")
+    told, is_suspect = left_over(steps[-1].correlation)
+    if is_suspect:
+        st.warning(told, icon=":material/warning:")
     else:
-        st.warning(
-            f"With all weights new the map is still alike (rank correlation {last:.2f}): in part it shows the picture "
-            "itself, or the shape of the network, not what was learnt.",
-            icon=":material/warning:",
-        )
+        st.markdown(told)
     st.caption(
         "Spearman's rank correlation of the maps with learnt and with new weights (Adebayo et al., 2018), one draw. "
         "Norms forget their statistics too. A trustworthy map changes as soon as upper layers are new."

@@ -12,7 +12,7 @@ from cifar_core import job
 from cifar_core.familiarity import FamiliarityError, Known, pulled_most
 from cifar_core.runs import RunError
 from pages import ui
-from pages.ui import charts, loaders
+from pages.ui import charts, loaders, reference
 from pages.ui.explaining import Case
 
 SHOWN = 8
@@ -76,7 +76,7 @@ def influence(case: Case) -> None:
 
 def _asked_for(case: Case) -> tuple[Path, Known] | None:
     """What is kept of these weights; where it is not there yet, a button that has it computed."""
-    if (info := ui.data_of(case.run)) is None:
+    if (info := reference.training_images_of(case.run)) is None:
         return None
     folder, task = job.familiarity_task(case.run, case.checkpoint, info)
     path = folder.path / "known.npz"
@@ -95,7 +95,7 @@ def _asked_for(case: Case) -> tuple[Path, Known] | None:
 
 
 def _show_images(case: Case, table: Known, rows: NDArray[np.int64] | list[int], told: list[str]) -> None:
-    if (info := ui.data_of(case.run)) is None:
+    if (info := reference.training_images_of(case.run)) is None:
         return
     split = loaders.data_set(info.id, info.fingerprint, ui.place().cache).train
     places = table.indices[rows]

@@ -13,7 +13,7 @@ from cifar_core import job
 from cifar_core.runs import Run, RunError
 from cifar_core.strangeness import DISTANCE, ENERGY, FALSE_ALARMS, Strangeness, StrangenessError
 from pages import ui
-from pages.ui import charts, loaders
+from pages.ui import charts, loaders, reference
 from pages.ui.explaining import Case
 
 UNLIKE = "Unlike anything it was trained on"
@@ -195,7 +195,7 @@ def _kept(run: Run, checkpoint: str) -> Path | None:
 
 def _compute(case: Case) -> None:
     """A button that has it found out in the background."""
-    if (info := ui.data_of(case.run)) is None:
+    if (info := reference.training_images_of(case.run)) is None:
         return
     folder, task = job.strangeness_task(case.run, case.checkpoint, info)
     if not folder.alive:

@@ -31,7 +31,7 @@ from cifar_core.logits import Logits, Temperature
 from cifar_core.pixels import PixelSummary, summarise
 from cifar_core.runs import Run, RunError, description
 from cifar_core.selections import Selection
-from cifar_core.sources import DataError
+from cifar_core.sources import DRAWN_NAME, DataError
 from cifar_core.subsets import chosen_classes, renumbered, split_of_classes, training_indices
 from cifar_core.suspects import details
 from cifar_core.timeline import Timeline, timeline
@@ -582,6 +582,11 @@ def said_once(path: Path, version: int, pixels: NDArray[np.uint8]) -> NDArray[np
         RunError: The weights cannot be used.
     """
     return next(_loaded(path).logits(pixels[None]))[0].numpy()
+
+
+def knows_drawings_alone(run: Run) -> bool:
+    """Whether a run was trained on pictures drawn by code."""
+    return run.start is not None and run.start.data_name == DRAWN_NAME
 
 
 def temperature(run: Run, epoch: float) -> Temperature:

@@ -280,6 +280,7 @@ def gallery(looked: Looked, places: NDArray[np.int64], captions: Sequence[str], 
     """Images of a split, and the way from one of them to its heat map."""
     pictures = looked.pictures
     if pictures.images is None:
+        st.dataframe(pd.DataFrame({"Image": captions}), hide_index=True, height=min(36 * (len(captions) + 1), 300))
         reference.pictures_missing(f"Fetch them to see the {len(places):,} that belong here.", key)
         return
     ui.gallery(pictures.images[places], captions, [alt(looked, place) for place in places], size=size)

@@ -63,7 +63,8 @@ def worst(subject: Looked) -> None:
             else f"The {len(mistakes):,} wrongly predicted of {len(evaluation):,} {pictures.noun}s, {meaning}. Some "
             "are mislabelled or hard for people too. Below each: "
         )
-        + "its number, the true class and its probability → the predicted class and its probability."
+        + "its number, the true class and its probability → the predicted class and its probability, as the softmax "
+        "gives them; Explain shows calibrated ones."
     )
     places = mistakes["index"].to_numpy()
     shown = looked.one_page(places, PICTURES, f"mistakes-{order}")

@@ -18,9 +18,10 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from streamlit.delta_generator import DeltaGenerator
 
 from cifar_core import fetching
-from cifar_core.photos import CENTRE, GREY, Box, PhotoError, read_photo, region, square, to_input
+from cifar_core.photos import CENTRE, GREY, MAX_PIXELS, Box, PhotoError, read_photo, region, square, to_input
 from pages import ui
 from pages.ui import charts, examples, framing, loaders
 
@@ -51,6 +52,7 @@ class Subject:
         pixels: (3, H, W), what the network sees.
         true: Its class in [0, K), where it is known.
         draw_rest: Draws what nobody waits for, once there is an answer.
+        verdict_place: Where the answer in a word belongs, where that is beside the picture.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Subject:
     pixels: NDArray[np.uint8]
     true: int | None = None
     draw_rest: Callable[[], object] | None = None
+    verdict_place: DeltaGenerator | None = None
 
 
 @dataclass(frozen=True)
@@ -265,15 +268,34 @@ def choose_photo(camera: bool = False) -> tuple[Subject | None, str]:
                 accept_multiple_files=True,
                 on_change=take_files,
                 args=(key,),
+                help=f"At most {MAX_PIXELS // 1_000_000} million pixels each.",
             )
-            fetch()
             offer_examples()
+            # Another one, and so folded again, once a picture has come.
+            with st.expander("From an address", icon=":material/link:", key=f"from-address-{key}"):
+                fetch()
         if left_out := st.session_state.get("photos_left_out"):
             st.warning(
                 f"{left_out} more {'was' if left_out == 1 else 'were'} left out: up to {MOST} photos of together "
                 f"{MOST_BYTES // 1_000_000} MB are kept.",
                 icon=":material/photo_library:",
             )
+        several, one = st.container(), st.container(horizontal=True, vertical_alignment="center")
+    photo = chosen()
+    if photo is None:
+        given.caption(
+            "Photos stay in the memory of this server until you remove them or close this tab, are never written to "
+            "disk, and no other visitor sees them."
+        )
+        return None, "crop"
+    with one:
+        st.markdown(ui.plain(photo.name), width="content")
+        st.button("Remove photo", icon=":material/delete:", on_click=remove, args=(photo.digest,))
+        if len(kept()) > 1:
+            st.button("Remove all", icon=":material/delete_sweep:", on_click=remove)
+    with shown:
+        verdict_place, whole_photo, below = st.container(), st.container(), st.container()
+    with below:
         fit = st.segmented_control(
             "Make it square",
             list(FITS),
@@ -282,26 +304,20 @@ def choose_photo(camera: bool = False) -> tuple[Subject | None, str]:
             key="fit",
             bind="query-params",
             required=True,
+            label_visibility="collapsed",
         )
         fit = fit if fit in FITS else "crop"
-    photo = chosen()
-    if photo is None:
-        given.caption(
-            "Photos stay in the memory of this server until you remove them or close this tab, are never written to "
-            "disk, and no other visitor sees them."
-        )
-        return None, fit
-    with given:
+    with several:
         strip(kept(), photo, fit)
     try:
         found = views(photo.digest, fit, photo.box, photo.content)
     except PhotoError as error:
         given.error(ui.plain(str(error)), icon=":material/broken_image:")
         return None, fit
-    with shown:
-        whole_photo = st.container()
-        st.caption(f"Read as {found.width:,} × {found.height:,} pixels.")
-        choose_box(photo, found, fit)
+    with below:
+        st.caption(size_of(photo, found))
+        with st.expander("Size and place of the square", icon=":material/crop:"):
+            choose_box(photo, found, fit)
 
     def draw_rest() -> None:
         if fit == "crop":
@@ -324,7 +340,21 @@ def choose_photo(camera: bool = False) -> tuple[Subject | None, str]:
 
     place = "-".join(f"{value:g}" for value in (photo.box.size, photo.box.across, photo.box.down))
     digest = f"{photo.digest}-{fit}-{place}"
-    return Subject("your photo", digest, found.square, whole, found.pixels, draw_rest=draw_rest), fit
+    name = f"drawn example {photo.name.partition('.')[0]}" if photo.source == "example" else f"photo {photo.name}"
+    return Subject(
+        name, digest, found.square, whole, found.pixels, draw_rest=draw_rest, verdict_place=verdict_place
+    ), fit
+
+
+def size_of(photo: Upload, found: Views) -> str:
+    """How large a photo is, and what is worked on where that is less."""
+    with Image.open(io.BytesIO(photo.content)) as file:
+        width, height = file.size
+    if (width > height) != (found.width > found.height):
+        # As its orientation says.
+        width, height = height, width
+    worked_on = f"{found.width:,} × {found.height:,} pixels"
+    return f"{worked_on}." if width <= found.width else f"{width:,} × {height:,} pixels, worked on at {worked_on}."
 
 
 def choose_box(photo: Upload, found: Views, fit: str) -> None:
@@ -370,11 +400,6 @@ def strip(photos: Sequence[Upload], photo: Upload, fit: str) -> None:
                         help=ui.plain(other.name),
                         width="stretch",
                     )
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(ui.plain(photo.name), width="content")
-        st.button("Remove photo", icon=":material/delete:", on_click=remove, args=(photo.digest,))
-        if len(photos) > 1:
-            st.button("Remove all", icon=":material/delete_sweep:", on_click=remove)
 
 
 @st.cache_data(ttl=30, show_spinner=False)
@@ -412,6 +437,7 @@ def fetch() -> None:
     parts = urlsplit(url.strip())
     name = unquote(parts.path.rpartition("/")[2]) or parts.hostname or "from an address"
     add([Upload(name[:80], content)])
+    st.session_state["photo_fields"] = st.session_state.get("photo_fields", 0) + 1
     st.rerun()
 
 

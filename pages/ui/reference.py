@@ -101,7 +101,9 @@ def pictures_missing(what: str, key: str) -> None:
         if folder.alive:
             st.caption(WAITS)
             return
-        if (end := folder.last_end) and end.outcome == "failed":
+        # To whoever asked for it: others have not been let down.
+        asked = st.session_state.get("opening") == folder.path.name
+        if asked and (end := folder.last_end) and end.outcome == "failed":
             st.error(ui.plain(end.message), icon=":material/error:")
             with st.expander("Behind a firewall, or without a network"):
                 sources.firewall()

@@ -134,7 +134,7 @@ def form(parent: Run | None = None, checkpoint: str = "last") -> TrainConfig | N
         ui.remember("recipe", recipe)
         about = RECIPES[recipe]
         differs = f" Not as published: {about.differs}" if about.differs else ""
-        st.caption(f"{about.summary} *{about.source}.*{differs}")
+        st.caption(f"{about.summary} *{about.source[0].upper()}{about.source[1:]}.*{differs}")
         source, base = recipe, TrainConfig.from_values(about.settings)
     if st.session_state.get("filled_with") != source:
         _begin(base, source, infos)

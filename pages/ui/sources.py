@@ -57,10 +57,10 @@ def fetch_button(key: str) -> None:
         return
     there = downloaded(downloads) / 1e6
     label = "Download CIFAR-10 (170 MB)"
-    if there:
-        label = f"Go on with the download of CIFAR-10 ({there:,.0f} of 170 MB are there)"
-    elif (downloads / ARCHIVE).exists():
+    if (downloads / ARCHIVE).exists():
         label = "Open CIFAR-10 (its archive is there)"
+    elif there >= 1:
+        label = f"Go on with the download of CIFAR-10 ({there:,.0f} of 170 MB are there)"
     if st.button(
         label,
         icon=":material/download:",
@@ -133,7 +133,8 @@ def see_to_reading() -> bool:
         with st.container(border=True):
             begun = folder.alive or folder.last_end is None
             what = ui.plain(DRAWN_NAME if source == DRAWN else source) if task["source"] else "CIFAR-10"
-            st.markdown(f"{'Reading' if begun else 'Not opened:'} {what}")
+            doing = "Reading" if task["source"] else "Fetching"
+            st.markdown(f"{doing if begun else 'Not opened:'} {what}")
             ui.background(folder, task, done=False)
             if task["source"] is None and folder.state == "failed":
                 firewall()

@@ -62,10 +62,12 @@ def agreement(case: Case) -> None:
         if run.checkpoints() and run.start and run.start.classes == case.classes
     }
     others = [name for name in runs if name != case.run.id]
+    drawn = loaders.knows_drawings_alone(case.run)
     chosen = st.multiselect(
         "Runs beside this one",
         others,
-        default=others[:4],
+        # A network of drawings is no peer of one of photos.
+        default=[name for name in others if loaders.knows_drawings_alone(runs[name]) is drawn][:4],
         format_func=lambda name: charts.run_label(runs[name]),
         key="agree_runs",
         max_selections=MOST_RUNS,
@@ -94,6 +96,7 @@ def agreement(case: Case) -> None:
                 "Answer": case.classes[best],
                 "Probability": float(answer[best]),
                 f"Of {case.classes[case.predicted]}": float(answer[case.predicted]),
+                "Trained on": run.start.data_name if run.start else "–",
                 "Weights": f"{path.stem}, epoch {epoch:.3g}",
                 "Temperature": "none" if temperature.why_not else f"{temperature.value:.3f}",
             }
@@ -157,6 +160,7 @@ def table_of_photos(run: Run, checkpoint: str, path: Path, version: int, fit: st
         else:
             rows.append((upload.name, network.classes[best], float(answer[best]), ""))
             whole.append([upload.name, network.classes[best], probabilities[best], "", *probabilities])
+    read = sum(probability is not None or top == "foreign" for _, top, probability, _ in rows)
     st.subheader(f"All {len(uploads)} photos", anchor=False)
     frame = pd.DataFrame(rows, columns=["Photo", "Top class", "Probability", "Why not"])
     if not frame["Why not"].any():
@@ -175,7 +179,8 @@ def table_of_photos(run: Run, checkpoint: str, path: Path, version: int, fit: st
     st.caption(
         ui.plain(
             f"{'Foreign: unlike anything it was trained on. ' if any_unlike else ''}"
-            f"{calibrated_by(temperature)} {made_by} · {len(uploads)} photos of yours, {photos.FITS[fit].lower()}."
+            f"{calibrated_by(temperature)} {made_by} · {read} of {len(uploads)} pictures could be read, "
+            f"{photos.FITS[fit].lower()}."
         )
     )
     facts = [run.id, checkpoint, f"{network.metadata['epoch']:g}", f"{temperature.value:.4f}"]

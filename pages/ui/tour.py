@@ -15,7 +15,7 @@ import streamlit as st
 from cifar_core import job
 from cifar_core.config import RECIPES, TrainConfig
 from cifar_core.datasets import DataInfo
-from cifar_core.runs import Run, RunError, own_runs, read_json, write_whole
+from cifar_core.runs import Run, RunError, list_runs, own_runs, read_json, write_whole
 from pages import ui
 
 SHOWN_IMAGES = 24_000
@@ -130,7 +130,7 @@ def show(page: str) -> None:
     if asked is None:
         return
     run, step = _asked(asked)
-    if run is None and "run" not in st.query_params:
+    if run is None and st.query_params.get("run") in (None, *(other.id for other in list_runs(ui.place().runs))):
         # A link of a tour that is over.
         _leave()
         return
