@@ -29,7 +29,7 @@ from cifar_core.compute import choose
 from cifar_core.config import RECIPES, TrainConfig
 from cifar_core.datasets import DataSet, open_dataset, prepare
 from cifar_core.evaluation import Evaluation
-from cifar_core.events import Boot, Progress, Start, TaskProgress, Waiting, duration, size, to_line
+from cifar_core.events import Boot, Changed, Progress, Start, TaskProgress, Waiting, duration, size, to_line
 from cifar_core.features import Mapping
 from cifar_core.networks import PREFIX, load_network, load_tensors, save_tensors
 from cifar_core.runs import Run
@@ -52,9 +52,12 @@ SETTINGS: dict[str, Any] = {
     "early_share": 0.4,
     "validation_fraction": 0.02,
     # The logits of each epoch that is kept come with it, and all of it has to stay small.
-    "keep_every": 3,
+    "keep_every": 6,
 }
-"""What the reference is trained with."""
+"""What the reference begins with."""
+
+CHANGES: dict[str, Any] = {"epochs": 105, "policy_probability": 0.7}
+"""What is changed once it has finished, so that it goes on with larger steps again, on images that vary more."""
 
 DATA_NAME = "CIFAR-10, JPEG copy"
 
@@ -72,17 +75,23 @@ MAP = {"images": 2000, "perplexity": 30.0}
 
 
 def trained(data: Path, runs_folder: Path, cache: Path) -> Run:
-    """A new run with the settings of the reference, trained to its end in this process."""
+    """A new run with the settings of the reference, trained to its end in this process, changed, and trained on."""
     config = TrainConfig.from_values({**SETTINGS, "data": str(data.resolve())})
     run = job.new_run(config, runs_folder.resolve(), cache)
     print(run.path, flush=True)
+    _train(run, cache)
+    run.request("change", CHANGES)
+    _train(run, cache)
+    return run
+
+
+def _train(run: Run, cache: Path) -> None:
     with run.held():
         for event in job.execute(run, cache):
             if hasattr(event, "validation_accuracy"):
                 print(f"epoch {event.epoch}: validation accuracy {event.validation_accuracy:.2%}", flush=True)
     if run.state != "finished":
         raise SystemExit(f"The training has not finished: {run.last_end.message if run.last_end else run.state}")
-    return run
 
 
 # What it says of the images ------------------------------------------------------------------------------------------
@@ -286,7 +295,7 @@ STAND_IN = (
 
 def card(run: Run) -> str:
     """The model card, in Markdown, from the files of the reference run alone."""
-    about, start, config = reference.made(run.path), run.start, run.config
+    about, start, config = reference.made(run.path), run.start, run.settings
     (result,) = run.path.glob("tasks/evaluate-*/evaluation.npz")
     (strange,) = run.path.glob("tasks/strangeness-*/strangeness.npz")
     known = Strangeness.load(strange)
@@ -318,7 +327,8 @@ def card(run: Run) -> str:
         f"images held out of the training split, {len(evaluation):,} test images |",
         f"| Training | {config.epochs} epochs in {duration(seconds)} on {about['machine']}, "
         f"{start.precision}, torch {versions.get('torch', '?')}; weights after epoch {facts['epoch']:g}, {chosen} |",
-        f"| Recipe | {recipe(config)} |",
+        f"| Recipe | {recipe(run.config)} |",
+        *(f"| Changed | after epoch {change.epoch:g}: {changed(change)} |" for change in run.changes),
         f"| Test accuracy | {evaluation.accuracy:.2%} of {len(evaluation):,} test images in a single view, 95 % "
         f"interval {low:.2%} to {high:.2%} (Wilson) |",
         f"| Calibration | expected calibration error {off:.3f} ({BINS} bins); mean confidence "
@@ -362,6 +372,13 @@ def recipe(config: TrainConfig) -> str:
         f"seed {config.seed}",
     ]
     return ", ".join(filter(None, said))
+
+
+def changed(change: Changed) -> str:
+    """What was changed while it trained, each setting with its values before and after."""
+    return ", ".join(
+        f"{name.replace('_', ' ')} {change.before[name]:g} to {value:g}" for name, value in change.values.items()
+    )
 
 
 MARKED = re.compile(r"(<!-- reference -->\n).*?(<!-- /reference -->)", flags=re.DOTALL)

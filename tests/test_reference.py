@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -23,9 +24,9 @@ from cifar_core.evaluation import Evaluation
 from cifar_core.features import Mapping
 from cifar_core.networks import load_network, load_tensors
 from cifar_core.photos import read_photo, to_input
-from cifar_core.runs import Run, RunError, create_run, find_run, in_families, list_runs, own_runs
+from cifar_core.runs import Run, RunError, find_run, in_families, list_runs, own_runs
 from cifar_core.strangeness import Strangeness
-from pages.ui import charts, examples, photos
+from pages.ui import charts, examples, loaders, photos
 from tests.conftest import ROOT, Tiny, tiny_config, work
 
 Open = Callable[..., Any]
@@ -40,8 +41,11 @@ LARGEST = 12_000_000
 def packed(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A reference run on the tiny data set, made from an ordinary run."""
     folder = tmp_path_factory.mktemp("box")
-    run = work(create_run(tiny_config(tiny, epochs=3, keep_every=2), folder / "runs"), tiny.cache)
+    settings = dataclasses.asdict(tiny_config(tiny, epochs=2, keep_every=2))
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(making, "SETTINGS", settings)
+        patch.setattr(making, "CHANGES", {"epochs": 3, "policy_probability": 0.7})
+        run = making.trained(tiny.source, folder / "runs", tiny.cache)
         patch.setattr(runs, "REFERENCE", folder / "reference")
         patch.setattr(making, "DRAWN", 2)
         making.pack(run, open_dataset(tiny.source, tiny.cache), tiny.cache, stand_in=True)
@@ -230,6 +234,15 @@ def test_its_evaluation_is_what_its_weights_say(built_in: Run, tiny: Tiny) -> No
     assert np.array_equal(said_of_each.at(built_in.best.epoch).probabilities, kept.probabilities)
 
 
+def test_it_is_trained_on_after_its_end_with_what_is_changed(built_in: Run) -> None:
+    assert built_in.config.epochs == 2
+    assert built_in.settings.epochs == len(built_in.epochs) == 3
+    assert [change.epoch for change in built_in.changes] == [2]
+    card = (built_in.path / "card.md").read_text()
+    assert "| Training | 3 epochs in " in card
+    assert "| Changed | after epoch 2: epochs 2 to 3, policy probability 1 to 0.7 |" in card
+
+
 def test_what_is_said_of_it_names_neither_machine_nor_path(box: Path, tiny: Tiny) -> None:
     for path in box.rglob("*"):
         if path.is_file():
@@ -254,12 +267,13 @@ def test_the_box_is_whole() -> None:
         kept = {int(path.stem[6:]) for path in (BOX / "logits" / split).glob("epoch-*.npz")}
         every = run.config.keep_every
         assert kept == {epoch, *range(every, len(run.epochs) + 1, every)}
-    assert every == 3, "the README says so"
+    assert every == 6, "the README says so"
     assert run.start is not None
     assert reference.known_data(BOX).fingerprint == run.start.data_fingerprint
     if not reference.made(BOX)["stand_in"]:
         asked = {name: getattr(run.config, name) for name in making.SETTINGS}
         assert asked == making.SETTINGS, "`make reference` would train another one"
+        assert [change.values for change in run.changes] == [making.CHANGES], "`make reference` would train another one"
 
 
 @pytest.mark.parametrize(
@@ -466,3 +480,22 @@ def test_its_answers_can_be_set_against_those_of_ones_own_runs(
     app = dashboard("pages/evaluate.py", run="reference")
     offered = app.selectbox(key="versus").options
     assert any(charts.run_name(trained_run) in name for name in offered), offered
+
+
+def test_a_photo_is_shown_to_a_network_that_has_seen_photos(
+    built_in: Run, trained_run: Run, dashboard: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def photo_link() -> str:
+        (link,) = [
+            link.proto for link in dashboard("pages/overview.py").get("page_link") if "photo" in link.proto.label
+        ]
+        assert "source=Your" in link.query_string
+        return str(link.query_string)
+
+    assert f"run={trained_run.id}" in photo_link()
+    monkeypatch.setattr(loaders, "knows_drawings_alone", lambda run: not run.read_only)
+    assert "run=reference" in photo_link()
+    app = dashboard("pages/explain.py", run=trained_run.id, source="Your photo")
+    next(button for button in app.button if button.label == "Ship").click().run()
+    assert "has seen only pictures drawn by code" in texts(app)
+    assert "drawn example Ship" in texts(app)
