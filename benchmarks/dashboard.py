@@ -105,7 +105,7 @@ def upload(page: Page, content: bytes) -> float:
         [{"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": content}]
     )
     # Every photo has a height of its own, which the page says once it has read it.
-    page.get_by_text(f"Read as 1,600 × {height:,} pixels").wait_for()
+    page.get_by_text(f"1,600 × {height:,} pixels").wait_for()
     page.wait_for_selector(IDLE)
     page.wait_for_function(
         """() => {
