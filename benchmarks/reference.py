@@ -394,7 +394,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="CIFAR-10: the images it is trained and tested on")
     parser.add_argument("--run", type=Path, help="the folder of a finished run; left out, one is trained")
-    parser.add_argument("--checkpoint", choices=("best", "last"), default="best")
+    parser.add_argument("--checkpoint", choices=("best", "last"), default="last")
     parser.add_argument("--stand-in", action="store_true", help="say in the card that a better one is to come")
     parser.add_argument("--strangeness", action="store_true", help="only find out anew what is strange to the one here")
     parser.add_argument("--see", action="store_true", help="only let kept weights of --run look at the images")
