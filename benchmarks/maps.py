@@ -31,7 +31,7 @@ def embeddings(images: int, cache: Path | None) -> tuple[np.ndarray, str]:
 
     infos = [info for info in cached(cache) if len(info.classes) == 10] if cache else []
     if infos:
-        network = load_network(Run(REFERENCE).checkpoints()["best"])
+        network = load_network(next(iter(Run(REFERENCE).checkpoints().values())))
         taken = open_cached(infos[0].id, cache).test.images[:images]
         values = np.concatenate([batch.numpy() for batch in network.embeddings(taken)])
         return values, f"features of {len(values):,} test images of {infos[0].name} by the reference run"

@@ -873,6 +873,21 @@ def test_a_download_that_was_stopped_is_offered_to_go_on(dashboard: Callable[...
     assert "Go on with the download of CIFAR-10 (43 of 170 MB are there)" in labels
 
 
+def test_a_click_counts_though_a_reading_has_ended_meanwhile(
+    dashboard: Callable[..., Any], cache: Path, tiny: Tiny
+) -> None:
+    folder, task = job.data_task(cache.parent, str(tiny.source))
+    (folder.path / "task.json").write_text(json.dumps(task))
+    with folder.held():
+        folder.append(Boot(pid=1, host="elsewhere"))
+        app = dashboard(PAGE, data=tiny.info.id, opening=folder.path.name)
+        assert app.metric
+        folder.append(End(outcome="finished", message="Done."))
+    press(app, "Remove")
+    assert not app.exception
+    assert not (cache / tiny.info.id).exists()
+
+
 def test_an_archive_that_is_there_is_not_offered_to_be_downloaded(dashboard: Callable[..., Any], cache: Path) -> None:
     (cache.parent / "cifar-10-python.tar.gz").write_bytes(b"brought here on a disk")
     labels = [button.label for button in dashboard(PAGE).button]

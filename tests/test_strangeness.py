@@ -236,10 +236,11 @@ def test_the_reference_calls_pages_foreign_and_few_test_images(monkeypatch: pyte
     run = Run(ROOT / "cifar_core" / "reference")
     monkeypatch.setattr(runs, "REFERENCE", run.path)
     assert run.start is not None
-    path = job.strangeness_folder(run, "best", run.start.data_fingerprint).path / "strangeness.npz"
+    ((checkpoint, weights),) = run.checkpoints().items()
+    path = job.strangeness_folder(run, checkpoint, run.start.data_fingerprint).path / "strangeness.npz"
     assert path.stat().st_size <= 200_000
     found = Strangeness.load(path)
     assert found.false_alarms <= FALSE_ALARMS
-    network = load_network(run.checkpoints()["best"])
+    network = load_network(weights)
     for name, least in (("newspaper", 0.9), ("handwriting", 0.8), ("sheet music", 0.9)):
         assert found.foreign(found.measure(network, drawn(name, UNSEEN[name], 20))).mean() >= least, name

@@ -91,8 +91,7 @@ def see_to_reading() -> bool:
 
     What this visitor asked for is named in the URL, so that it is found again after a refresh.
     """
-    if opened := st.session_state.pop("opened", None):
-        st.toast(f"{ui.plain(opened)} is open.", icon=":material/check:")
+    _welcome()
     under_way = False
     place = ui.place()
     known = tuple(info.id for info in cached(place.cache))
@@ -113,12 +112,14 @@ def see_to_reading() -> bool:
             if info or ended:
                 _drop()
                 if info:
-                    st.query_params["data"] = info.id
+                    st.session_state["opened"] = info.name
                     # Of the next training, too.
                     st.session_state["set_data"] = info.source
-                    st.session_state["opened"] = info.name
-                    # The menu above has been drawn, and leads to the images that were looked at before.
-                    st.rerun()
+                    if st.query_params.get("data") != info.id:
+                        st.query_params["data"] = info.id
+                        # The menu above has been drawn, and leads to the images that were looked at before.
+                        st.rerun()
+                    _welcome()
                 else:
                     st.warning(
                         ui.plain(
@@ -142,6 +143,12 @@ def see_to_reading() -> bool:
                 _drop()
                 st.rerun()
     return under_way
+
+
+def _welcome() -> None:
+    """Say once that a data set is open."""
+    if opened := st.session_state.pop("opened", None):
+        st.toast(f"{ui.plain(opened)} is open.", icon=":material/check:")
 
 
 def let_go(info: DataInfo) -> None:
