@@ -389,6 +389,19 @@ def test_a_training_that_fails_is_one_sentence(
     assert str(damaged) in values["message"]
 
 
+def test_without_any_data_a_training_is_on_what_is_drawn(
+    tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def named(cache: Path) -> str:
+        return command._asked(command._parser().parse_args(["train", "--cache", str(cache)])).data
+
+    assert named(tmp_path / "nothing") == "cartoon10"
+    said = capsys.readouterr()
+    assert said.out == "", "the first line is the run's folder"
+    assert "this is on cartoon10 (drawn by code, not CIFAR-10)" in said.err
+    assert named(tiny.cache) == "", "other data is there, of which one is to be named"
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
