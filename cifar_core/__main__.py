@@ -738,15 +738,13 @@ def _predict(options: argparse.Namespace) -> int:
 
 def _strange(run: Run, checkpoint: str, network: Any, pixels: Any) -> bool | None:
     """Whether the one picture (1, 3, H, W) is foreign to a network; None where that was never found out."""
-    from cifar_core import job
     from cifar_core.strangeness import Strangeness, StrangenessError
 
-    if run.start is None:
+    if (path := job.strangeness_found(run, checkpoint)) is None:
         return None
-    path = job.strangeness_folder(run, checkpoint, run.start.data_fingerprint).path / "strangeness.npz"
     try:
         known = Strangeness.load(path)
-    except (OSError, StrangenessError):
+    except StrangenessError:
         return None
     return bool(known.foreign(known.measure(network, pixels))[0])
 

@@ -545,6 +545,14 @@ def strangeness_folder(run: Run, checkpoint: str, fingerprint: str) -> WorkFolde
     return run.task(f"strangeness-{_identity_on(run, checkpoint, fingerprint)}")
 
 
+def strangeness_found(run: Run, checkpoint: str) -> Path | None:
+    """What is kept of that on a run's own images, where it has been found out; the images need not be here."""
+    if run.start is None:
+        return None
+    path = strangeness_folder(run, checkpoint, run.start.data_fingerprint).path / "strangeness.npz"
+    return path if path.exists() else None
+
+
 def strangeness_task(run: Run, checkpoint: str, info: DataInfo) -> tuple[WorkFolder, dict[str, Any]]:
     """The same place, and the task that finds out."""
     task = {"task": "strangeness", "run": str(run.path.resolve()), "checkpoint": checkpoint, "data": info.id}

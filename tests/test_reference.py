@@ -499,3 +499,12 @@ def test_a_photo_is_shown_to_a_network_that_has_seen_photos(
     next(button for button in app.button if button.label == "Ship").click().run()
     assert "has seen only pictures drawn by code" in texts(app)
     assert "drawn example Ship" in texts(app)
+
+
+def test_a_fork_has_seen_what_its_parent_has(trained_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not loaders.knows_drawings_alone(trained_run)
+    assert trained_run.start is not None
+    monkeypatch.setattr(loaders, "DRAWN_NAME", trained_run.start.data_name)
+    assert loaders.knows_drawings_alone(trained_run)
+    (trained_run.path / "parent.json").write_text(json.dumps({"run": "reference", "checkpoint": "last"}))
+    assert not loaders.knows_drawings_alone(trained_run)

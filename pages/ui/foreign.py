@@ -46,7 +46,7 @@ def place(
     run: Run, checkpoint: str, weights: Path, version: int, pixels: NDArray[np.uint8]
 ) -> tuple[Strangeness, Place] | None:
     """What is known of these weights, and where a picture (3, H, W) lies there; None where nothing is kept of them."""
-    if (path := _kept(run, checkpoint)) is None:
+    if (path := job.strangeness_found(run, checkpoint)) is None:
         return None
     try:
         kept_at = loaders.version(path)
@@ -183,14 +183,6 @@ def _detected(kept: Strangeness) -> str:
         return ""
     kinds = ", ".join(f"{name} {share:.0%}" for name, share in found["shares"].items())
     return f"Of {found['images']} pictures drawn by code of each kind it calls foreign: {kinds}. "
-
-
-def _kept(run: Run, checkpoint: str) -> Path | None:
-    """What is kept of these weights, where it has been found out; the images need not be here."""
-    if (start := run.start) is None:
-        return None
-    path = job.strangeness_folder(run, checkpoint, start.data_fingerprint).path / "strangeness.npz"
-    return path if path.exists() else None
 
 
 def _compute(case: Case) -> None:

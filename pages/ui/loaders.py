@@ -23,7 +23,7 @@ from cifar_core import logits as kept_logits
 from cifar_core import runs, selections, spread
 from cifar_core.attributes import THUMB, Attributes
 from cifar_core.biography import biographies
-from cifar_core.config import FIELDS, TrainConfig
+from cifar_core.config import FIELDS, MODELS, TrainConfig
 from cifar_core.datasets import DataInfo, DataSet, Split, find_cached, open_cached
 from cifar_core.evaluation import Evaluation, EvaluationError, softmax
 from cifar_core.invariance import Views
@@ -585,8 +585,10 @@ def said_once(path: Path, version: int, pixels: NDArray[np.uint8]) -> NDArray[np
 
 
 def knows_drawings_alone(run: Run) -> bool:
-    """Whether a run was trained on pictures drawn by code."""
-    return run.start is not None and run.start.data_name == DRAWN_NAME
+    """Whether a run was trained on pictures drawn by code, and did not begin with weights that had seen others."""
+    card = MODELS.get(run.model)
+    begun_fresh = run.parent is None and not (card and card.pretrained)
+    return begun_fresh and run.start is not None and run.start.data_name == DRAWN_NAME
 
 
 def temperature(run: Run, epoch: float) -> Temperature:

@@ -26,9 +26,11 @@ def kept(run: Run) -> loaders.Stored | None:
     """The evaluation a run is judged by: on its own data set before any other, of its best weights before others, and
     of the same ones the latest."""
     own = run.start.data_fingerprint if run.start else ""
-    order = lambda stored: (stored.fingerprint != own, stored.checkpoint != "best")  # noqa: E731
-    stored = sorted(loaders.stored_evaluations(run), key=order)
-    return stored[0] if stored else None
+    return min(
+        loaders.stored_evaluations(run),
+        key=lambda stored: (stored.fingerprint != own, stored.checkpoint != "best"),
+        default=None,
+    )
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)

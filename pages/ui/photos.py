@@ -315,7 +315,7 @@ def choose_photo(camera: bool = False) -> tuple[Subject | None, str]:
         given.error(ui.plain(str(error)), icon=":material/broken_image:")
         return None, fit
     with below:
-        st.caption(size_of(photo, found))
+        st.caption(size_of(photo.digest, photo.content, found.width, found.height))
         with st.expander("Size and place of the square", icon=":material/crop:"):
             choose_box(photo, found, fit)
 
@@ -346,15 +346,20 @@ def choose_photo(camera: bool = False) -> tuple[Subject | None, str]:
     ), fit
 
 
-def size_of(photo: Upload, found: Views) -> str:
-    """How large a photo is, and what is worked on where that is less."""
-    with Image.open(io.BytesIO(photo.content)) as file:
-        width, height = file.size
-    if (width > height) != (found.width > found.height):
+@st.cache_data(max_entries=MOST, show_spinner=False, scope="session")
+def size_of(digest: str, _content: bytes, width: int, height: int) -> str:
+    """How large a photo is, and what is worked on where that is less.
+
+    Args:
+        width, height: Of what is worked on, pixels.
+    """
+    with Image.open(io.BytesIO(_content)) as file:
+        whole = file.size
+    if (whole[0] > whole[1]) != (width > height):
         # As its orientation says.
-        width, height = height, width
-    worked_on = f"{found.width:,} × {found.height:,} pixels"
-    return f"{worked_on}." if width <= found.width else f"{width:,} × {height:,} pixels, worked on at {worked_on}."
+        whole = whole[::-1]
+    worked_on = f"{width:,} × {height:,} pixels"
+    return f"{worked_on}." if whole[0] <= width else f"{whole[0]:,} × {whole[1]:,} pixels, worked on at {worked_on}."
 
 
 def choose_box(photo: Upload, found: Views, fit: str) -> None:
