@@ -392,6 +392,8 @@ def test_a_training_outlives_the_server_that_started_it(chrome: Browser, home: P
     os.kill(first.process.pid, signal.SIGINT)
     first.stop(signal.SIGKILL)
     run = own_runs(home / "runs")[0]
+    # It runs from its start on, which is before its first step.
+    wait_until(lambda: run.latest is not None, "a first step")
     step = run.latest.step
     wait_until(lambda: run.latest.step > step, "the next steps without a server")
     second = serve(words(home), tmp_path / "log")
