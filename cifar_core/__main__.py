@@ -324,12 +324,14 @@ def _asked(options: argparse.Namespace) -> TrainConfig:
 
     given = {name: value for name, value in vars(options).items() if name in FIELDS}
     values = {**(RECIPES[options.recipe].settings if options.recipe else {}), **given}
-    if values.get("data"):
-        values["data"] = absolute(values["data"])
-    elif all(info.kind == "drawn" for info in cached(options.cache)):
-        values["data"] = DRAWN
+    named = values.get("data")
+    drawn = not named and all(info.kind == "drawn" for info in cached(options.cache))
+    if named or drawn:
+        values["data"] = absolute(named) if named else DRAWN
+    config = TrainConfig.from_values(values)
+    if drawn:
         print(f"No data set is named and none is there: this is on {DRAWN_NAME}.", file=sys.stderr)
-    return TrainConfig.from_values(values)
+    return config
 
 
 def _train(options: argparse.Namespace) -> int:
