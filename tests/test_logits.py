@@ -70,6 +70,21 @@ def test_logits_beyond_float16_stay_finite(tmp_path: Path) -> None:
     assert evaluation.probabilities[0].tolist() == [0, 1, 0]
 
 
+def test_logits_are_read_as_they_were_kept_before_and_now(tmp_path: Path) -> None:
+    """Every float16 that a logit can be comes back as the same bits, and takes less room than it did."""
+    lowered = np.sort(-np.random.default_rng(0).gamma(2, 3, (2000, 3)).astype(np.float16))
+    lowered[:, 2] = 0
+    logits.begin(tmp_path, some_images(2000))
+    logits.keep(tmp_path, 1, lowered)
+    np.savez_compressed(tmp_path / "epoch-2.npz", logits=lowered)
+    read = logits.read(tmp_path)
+    assert not read.damaged
+    for values in read.values:
+        assert (values.dtype, values.tobytes()) == (np.dtype(np.float16), lowered.tobytes())
+    now, before = (path.stat().st_size for path in logits.files(tmp_path).values())
+    assert now < 0.97 * before
+
+
 @pytest.mark.parametrize("room", [2, 5, 9, 30])
 def test_where_room_is_short_epochs_are_let_go_of_evenly(room: int) -> None:
     there: set[int] = set()
