@@ -13,7 +13,10 @@ from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImag
 PHOTO_FORMATS = ("PNG", "JPEG", "WebP")
 
 MAX_PIXELS = 50_000_000
-"""Largest picture that is decoded, width times height."""
+"""Largest picture that is decoded, width times height; of a JPEG that is shrunk while it is decoded, what is left."""
+
+MAX_JPEG_PIXELS = 250_000_000
+"""Largest JPEG all the same; that takes seconds."""
 
 MAX_SIDE = 2048
 """Longest side that is kept, pixels; networks see 32, a screen shows fewer than this."""
@@ -88,7 +91,7 @@ def read_photo(content: bytes, name: str = "the file", formats: tuple[str, ...] 
         Mode RGB.
 
     Raises:
-        PhotoError: Nothing there, no picture, another format, more than `MAX_PIXELS`, truncated or damaged.
+        PhotoError: Nothing there, no picture, another format, more pixels than are read, truncated or damaged.
     """
     subject = name[0].upper() + name[1:] if name.startswith(("the ", "what ")) else name
     if not content:
@@ -103,8 +106,13 @@ def read_photo(content: bytes, name: str = "the file", formats: tuple[str, ...] 
         if kind == "WebP":
             _check_size(_webp_size(content), subject, MAX_WEBP_PIXELS)
         picture = _open(content, kind)
-        most = MAX_COEFFICIENTS // len(picture.getbands()) if "progressive" in picture.info else MAX_PIXELS
-        _check_size(picture.size, subject, most)
+        size = picture.size
+        picture.draft(None, (MAX_SIDE, MAX_SIDE))  # a large JPEG is decoded at a half, a quarter or an eighth
+        factor = max(round(size[0] / max(picture.width, 1)), 1)
+        most = min(MAX_PIXELS * factor**2, MAX_JPEG_PIXELS)
+        if "progressive" in picture.info:
+            most = MAX_COEFFICIENTS // len(picture.getbands())
+        _check_size(size, subject, most)
         return _plain(picture)
     except PhotoError:
         raise
@@ -244,7 +252,6 @@ def _open(content: bytes, kind: str) -> Image.Image:
 
 def _plain(picture: Image.Image) -> Image.Image:
     """Decoded, upright, opaque, RGB, at most MAX_SIDE."""
-    picture.draft(None, (MAX_SIDE, MAX_SIDE))  # a large JPEG is decoded at a half, a quarter or an eighth
     picture.load()
     orientation = _orientation(picture)
     picture = _reduced(picture)

@@ -138,7 +138,7 @@ def most_confused(evaluation: Evaluation, noun: str) -> None:
         height="content",
         alt="Pairs of classes that are mistaken for each other, most images first",
     )
-    st.caption("Tick a pair to see its images beside the matrix.")
+    st.caption("Tick a pair to list its images beside the matrix.")
 
 
 def take_chosen_pair(pairs: pd.DataFrame) -> None:

@@ -172,6 +172,20 @@ def test_large_jpeg_is_not_decoded_at_full_size(monkeypatch):
     assert sizes == [(3500, 3500)]
 
 
+def test_a_jpeg_of_more_pixels_is_read_where_it_is_shrunk_while_it_is_decoded(monkeypatch):
+    """As phones of today take them: the limit is of what is held, and of the time that reading takes."""
+    monkeypatch.setattr(photos, "MAX_PIXELS", 4_900_000)
+    monkeypatch.setattr(photos, "MAX_JPEG_PIXELS", 17_000_000)
+    assert read_photo(encoded(Image.new("RGB", (4100, 4100), "red"), "JPEG")).size == (2048, 2048)
+    for large, kind, limit in (
+        (Image.new("RGB", (4100, 4100)), "PNG", "4 million"),
+        (Image.new("RGB", (5000, 4100)), "JPEG", "17 million"),
+        (Image.new("RGB", (9000, 600)), "JPEG", "4 million"),
+    ):
+        with pytest.raises(PhotoError, match=f"more than the {limit} that are read"):
+            read_photo(encoded(large, kind))
+
+
 # What is refused ---------------------------------------------------------------------------------------------------
 
 

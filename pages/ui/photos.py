@@ -21,7 +21,18 @@ from PIL import Image, ImageDraw
 from streamlit.delta_generator import DeltaGenerator
 
 from cifar_core import fetching
-from cifar_core.photos import CENTRE, GREY, MAX_PIXELS, Box, PhotoError, read_photo, region, square, to_input
+from cifar_core.photos import (
+    CENTRE,
+    GREY,
+    MAX_JPEG_PIXELS,
+    MAX_PIXELS,
+    Box,
+    PhotoError,
+    read_photo,
+    region,
+    square,
+    to_input,
+)
 from pages import ui
 from pages.ui import charts, examples, framing, loaders
 
@@ -268,7 +279,8 @@ def choose_photo(camera: bool = False) -> tuple[Subject | None, str]:
                 accept_multiple_files=True,
                 on_change=take_files,
                 args=(key,),
-                help=f"At most {MAX_PIXELS // 1_000_000} million pixels each.",
+                help=f"At most {MAX_PIXELS // 1_000_000} million pixels each, of JPEG {MAX_JPEG_PIXELS // 1_000_000} "
+                "million.",
             )
             offer_examples()
             # Another one, and so folded again, once a picture has come.
