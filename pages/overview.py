@@ -85,7 +85,7 @@ def where_runs_stand(was_alive: bool) -> None:
             # Both are on a narrow screen together.
             "Run": st.column_config.TextColumn(pinned=True, width=ui.NAME_WIDTH),
             "Best validation accuracy": st.column_config.NumberColumn(
-                "Best", format="percent", width=ui.BEST_WIDTH, help="Validation accuracy of the best epoch."
+                "Best", format="%.2f%%", width=ui.BEST_WIDTH, help="Validation accuracy of the best epoch."
             ),
             "Disk (MB)": st.column_config.NumberColumn(format="%.1f"),
         },

@@ -157,7 +157,7 @@ def test_a_run_in_each_state_is_listed(dashboard: Open, run_in_state: Callable[.
     assert row["Run"].endswith(run.id[-4:])
     best = run.best
     if best:
-        assert row["Best validation accuracy"] == best.validation_accuracy
+        assert row["Best validation accuracy"] == 100 * best.validation_accuracy
     assert ("Watch the run under way" in ways_on(app)) == (state in ("running", "paused"))
 
 
@@ -171,7 +171,7 @@ def test_a_trained_run_leads_on_to_its_results(dashboard: Open, trained_run: Run
     (row,) = app.dataframe[0].value.to_dict("records")
     best = trained_run.best
     assert best
-    assert (row["Best validation accuracy"], row["Best epoch"]) == (best.validation_accuracy, best.epoch)
+    assert (row["Best validation accuracy"], row["Best epoch"]) == (100 * best.validation_accuracy, best.epoch)
     assert row["Epochs"] == "2 of 2"
 
 

@@ -398,7 +398,7 @@ def run_table(runs: Sequence[tuple[int, Run]], disk: Mapping[str, int] | None = 
             # What matters most comes first, as a narrow screen shows no more.
             {
                 "Run": ("★ " if about.starred else "") + indented(depth, run),
-                "Best validation accuracy": best.validation_accuracy if best else None,
+                "Best validation accuracy": 100 * best.validation_accuracy if best else None,
                 "Data": start.data_name if start else "–",
                 "State": run.state + (", archived" if about.archived else ""),
                 "Best epoch": best.epoch if best else None,
@@ -414,7 +414,7 @@ def run_table(runs: Sequence[tuple[int, Run]], disk: Mapping[str, int] | None = 
 def run_facts(run: Run) -> str:
     """The row of a run in words, for screens that do not show all of its columns."""
     ((_, row),) = run_table([(0, run)]).iterrows()
-    best = f"best {row['Best validation accuracy']:.1%}, epoch {row['Best epoch']:g}" if run.best else "no epoch yet"
+    best = f"best {row['Best validation accuracy']:.1f}%, epoch {row['Best epoch']:g}" if run.best else "no epoch yet"
     facts = [row["Run"], row["State"], best, f"{row['Epochs']} epochs", row["Model"], row["Data"], row["Note"]]
     return " · ".join(fact for fact in facts if fact)
 

@@ -117,7 +117,7 @@ def family(run: Run) -> None:
     rows = [
         {
             "Run": charts.indented(depth, member) + (" (this one)" if member.id == run.id else ""),
-            "Best validation accuracy": member.best.validation_accuracy if member.best else None,
+            "Best validation accuracy": 100 * member.best.validation_accuracy if member.best else None,
             "Differs from its parent in": differences(member),
             "Begins with": _begins_with(member),
             "State": member.state,
@@ -130,7 +130,7 @@ def family(run: Run) -> None:
         placeholder="–",
         column_config={
             "Run": st.column_config.TextColumn(pinned=True, width=ui.NAME_WIDTH),
-            "Best validation accuracy": st.column_config.NumberColumn("Best", format="percent", width=ui.BEST_WIDTH),
+            "Best validation accuracy": st.column_config.NumberColumn("Best", format="%.2f%%", width=ui.BEST_WIDTH),
             "Differs from its parent in": st.column_config.TextColumn(width=250),
         },
         on_select="rerun",
