@@ -70,8 +70,8 @@ def run_table(runs: Sequence[Run]) -> None:
 def choose_runs(runs: dict[str, Run]) -> list[Run]:
     """The runs to lay over one another, kept in the URL; at first the newest that have got anywhere."""
     asked = tuple(st.query_params.get_all("runs"))
-    known = [name for name in asked if name in runs]
-    if len(known) < len(asked):
+    known = [name for name in dict.fromkeys(asked) if name in runs]
+    if not runs.keys() >= set(asked):
         st.warning("Some runs of this link are not here any more.", icon=":material/link_off:")
     if asked != st.session_state.get("runs_in_url") and known:
         st.session_state["runs_choice"] = known

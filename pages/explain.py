@@ -82,16 +82,13 @@ def choose_test_image(weights: Weights, row: DeltaGenerator) -> Subject | None:
     if asked is not None and not ui.is_below(asked, total):
         st.warning(ui.plain(f"There is no test image {asked[:20]!r} here; this is 0."), icon=":material/link_off:")
     with row:
-        index = int(
-            st.number_input(
-                "Test image",
-                0,
-                total - 1,
-                key="image",
-                bind="query-params",
-                width=150,
-                help=f"Its place in the test split, from 0 to {total - 1:,}.",
-            )
+        index = ui.whole_number(
+            "Test image",
+            0,
+            total - 1,
+            key="image",
+            width=150,
+            help=f"Its place in the test split, from 0 to {total - 1:,}.",
         )
         of = st.selectbox("By chance from", ["Any class", *info.classes], key="random_class", width=160)
         allowed = split.labels == info.classes.index(of) if of in info.classes else np.ones(total, bool)

@@ -3,12 +3,20 @@
 import streamlit as st
 
 from cifar_core import job
-from cifar_core.runs import RunError
+from cifar_core.runs import Run, RunError
 from pages import ui
 from pages.ui import keeping, live, selecting, series, settings, tour
 
+
+def about(run: Run) -> None:
+    """What the run is called, and what can be done with it as a whole."""
+    with st.container(horizontal=not run.read_only, vertical_alignment="center"):
+        keeping.manage(run)
+        ui.link("Augment", "Open its pipeline", pipeline=run.id)
+
+
 ui.page("Train")
-tour.show("Train")
+guided = tour.show("Train")
 selecting.note()
 
 # The run comes first, so that on a narrow screen it is not below all the settings.
@@ -16,9 +24,9 @@ progress, choices = st.columns([5, 2], gap="large")
 with progress:
     st.subheader("Run", anchor=False)
     run = ui.choose_run()
-    if run:
-        keeping.manage(run)
-        ui.link("Augment", "Open its pipeline", pipeline=run.id)
+    # Somebody on the tour is told to watch the curves, which then come first.
+    if run and not guided:
+        about(run)
 with choices:
     st.subheader("New run", anchor=False)
     parent, checkpoint = settings.beginning(run)
@@ -39,6 +47,8 @@ with choices:
         trouble.error(ui.plain(str(error)))
 if run:
     with progress:
-        live.watch(run)
+        live.watch(run, curves_first=guided)
+        if guided:
+            about(run)
         series.show(run)
 keeping.deletion()

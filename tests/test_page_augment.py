@@ -338,6 +338,12 @@ def test_an_index_beyond_the_other_split_still_shows_an_image(dashboard: Callabl
     assert app.number_input(key="image").value == 59
 
 
+def test_numbers_of_a_link_that_are_none_are_left_out(dashboard: Callable[..., Any]) -> None:
+    app = dashboard(PAGE, image="1e400", seed="1e400")
+    assert [app.number_input(key=key).value for key in ("image", "seed")] == [0, 0]
+    assert not {"image", "seed"} & set(app.query_params)
+
+
 def test_a_new_draw_is_the_next_seed(dashboard: Callable[..., Any]) -> None:
     app = dashboard(PAGE)
     before = [caption for *_, caption in shown_images(app)]

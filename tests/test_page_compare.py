@@ -90,6 +90,15 @@ def test_at_first_the_newest_runs_with_epochs_are_chosen_and_the_link_holds_them
     assert app.query_params["runs"] == newest
 
 
+def test_a_run_that_a_link_names_twice_is_compared_once(
+    run_in_state: Callable[..., Run], dashboard: Callable[..., Any]
+) -> None:
+    run = run_in_state("finished")
+    app = dashboard(PAGE, runs=[run.id, run.id])
+    assert chosen(app) == [run.id]
+    assert not app.warning
+
+
 def test_a_link_opens_its_runs_and_says_which_are_gone(
     run_in_state: Callable[..., Run], dashboard: Callable[..., Any]
 ) -> None:

@@ -234,7 +234,7 @@ def test_an_empty_heat_map_is_a_warning_and_no_picture(
     assert bars(app)
 
 
-@pytest.mark.parametrize("asked", ["60", "-1", "many", "1e9"])
+@pytest.mark.parametrize("asked", ["60", "-1", "many", "1e9", "1e400", "nan", "5.5"])
 def test_an_image_that_is_not_there_becomes_the_first(
     dashboard: Callable[..., Any], trained_run: Run, asked: str
 ) -> None:
@@ -242,6 +242,9 @@ def test_an_image_that_is_not_there_becomes_the_first(
     assert app.number_input(key="image").value == 0
     (warning,) = app.warning
     assert words(warning) == f"There is no test image {asked!r} here; this is 0."
+    app.number_input(key="image").set_value(7).run()
+    assert not app.exception
+    assert not app.warning
 
 
 def test_an_image_that_is_there_needs_no_word(dashboard: Callable[..., Any], trained_run: Run) -> None:

@@ -171,6 +171,48 @@ def test_tour_of_a_network_that_is_gone_says_so(dashboard: Open) -> None:
     assert "tour" not in app.query_params
 
 
+def test_another_network_does_not_slip_into_the_place_of_the_one_that_is_gone(
+    dashboard: Open, trained_run: Run, runs_root: Path
+) -> None:
+    (runs_root / ".tour.json").write_text(json.dumps({"run": "20260101-000000-none-0000", "step": 3}))
+    app = dashboard("pages/features.py", tour="3", run=trained_run.id)
+    assert "network of this tour is not here any more" in said(app)
+    assert "Step 3" not in said(app)
+    press(app, "Leave the tour")
+    assert "tour" not in app.query_params
+    assert not (runs_root / ".tour.json").exists()
+
+
+def test_another_run_on_the_page_of_a_step_leads_back_to_that_of_the_tour(dashboard: Open, trained_run: Run) -> None:
+    tour._keep(trained_run, 1)
+    app = dashboard("pages/train.py", tour="1", run="reference")
+    assert "tour-next" not in {button.key for button in app.button}
+    app.button(key="tour-return").click().run()
+    assert asked(app, "run") == trained_run.id
+
+
+@pytest.mark.parametrize("step", ["0", "-1", "77", "x"])
+def test_a_step_that_is_not_there_becomes_the_one_that_waits(dashboard: Open, trained_run: Run, step: str) -> None:
+    tour._keep(trained_run, 2)
+    app = dashboard("pages/evaluate.py", tour=step, run=trained_run.id)
+    assert "Step 2 of 5" in said(app)
+    assert f"The tour has no step {step!r}; this is 2." in [ui_said.value.replace("\\", "") for ui_said in app.warning]
+
+
+@pytest.mark.parametrize(("guided", "first"), [(True, "vega_lite_chart"), (False, "button")])
+def test_who_is_told_to_watch_sees_the_curves_before_the_controls(
+    dashboard: Open, run_in_state: Callable[..., Run], guided: bool, first: str
+) -> None:
+    run = run_in_state("running")
+    app = dashboard("pages/train.py", run=run.id, **({"tour": "1"} if guided else {}))
+    kinds = [
+        node.type
+        for node in app.main
+        if node.type.endswith("vega_lite_chart") or (node.type == "button" and node.label == "Stop and keep")
+    ]
+    assert kinds[0].endswith(first)
+
+
 @pytest.mark.parametrize("kept", ["{", "[]", '{"run": 3, "step": 99}', '{"run": "../x", "step": 2}'])
 def test_damaged_memory_is_no_memory(dashboard: Open, runs_root: Path, kept: str) -> None:
     runs_root.mkdir(exist_ok=True)

@@ -430,6 +430,19 @@ def is_below(text: str, count: int) -> bool:
     return text.isascii() and text.isdecimal() and len(text) < 20 and int(text) < count
 
 
+def whole_number(label: str, low: int, high: int, *, key: str, **more: Any) -> int:
+    """A field for a whole number that stands in the URL too.
+
+    What else may stand there Streamlit would cut to a whole number, or end the page with, so it is left out.
+    """
+    asked = st.query_params.get(key)
+    bound = asked is None or re.fullmatch(r"[+-]?[0-9]{1,18}", asked) is not None
+    value = st.number_input(label, low, high, key=key, bind="query-params" if bound else None, **more)
+    if not bound:
+        st.query_params.pop(key, None)
+    return int(value)
+
+
 def plain(text: str) -> str:
     """Text as it is, where Streamlit would read Markdown: names of classes and files may hold any character."""
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)

@@ -131,12 +131,11 @@ def choose_images(info: DataInfo, data: DataSet, view: str) -> Subject | None:
     if asked != str(nearest):
         st.session_state["image"] = nearest
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        first = st.number_input(
+        first = ui.whole_number(
             "Index in the split" if view != IMAGES else "First index",
             0,
             len(labels) - 1,
             key="image",
-            bind="query-params",
             on_change=_class_of_image,
             args=(labels,),
             help="As below the images on the Data page.",
@@ -358,12 +357,11 @@ def choose_draw(view: str) -> tuple[int, int]:
         samples = 1
     about = FIELDS["seed"].metadata
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        seed = st.number_input(
+        seed = ui.whole_number(
             "Seed",
             int(about["low"]),
             int(about["high"]),
             key="seed",
-            bind="query-params",
             help="The same seed gives the same samples again.",
             width=125,
         )

@@ -235,12 +235,11 @@ def _filtered(
         )
         way = way if way in ways else "random"
         if way == "random":
-            seed = st.number_input(
+            seed = ui.whole_number(
                 "Seed",
                 0,
                 FIELDS["seed"].metadata["high"],
                 key="seed",
-                bind="query-params",
                 width=140,
                 help="Another seed, another order; the same seed shows the same images again.",
             )

@@ -38,13 +38,17 @@ HANGING_SECONDS = 8.0
 """How long a worker that was asked to stop may go on before the page offers to end its process."""
 
 
-def watch(run: Run) -> None:
-    """Show a run and what can be done with it; polls only while there is something to wait for."""
+def watch(run: Run, curves_first: bool = False) -> None:
+    """Show a run and what can be done with it; polls only while there is something to wait for.
+
+    Args:
+        curves_first: Before what steers it and its figures, and not after them.
+    """
     alive = run.alive
     # The fragment keeps the arguments of the last full run, so it gets the folder and asks that for the rest.
     outside = _outside(run)
     tick = _tick(run)
-    st.fragment(_watch, run_every=tick if alive else None)(str(run.path), alive, outside, tick)
+    st.fragment(_watch, run_every=tick if alive else None)(str(run.path), alive, outside, tick, curves_first)
     _facts(run)
 
 
@@ -53,7 +57,7 @@ def _outside(run: Run) -> tuple[bool, int]:
     return run.start is not None, len(run.changes)
 
 
-def _watch(path: str, was_alive: bool, outside: tuple[bool, int], tick: float) -> None:
+def _watch(path: str, was_alive: bool, outside: tuple[bool, int], tick: float, curves_first: bool = False) -> None:
     run = Run(Path(path))
     # What lies outside this fragment, and does not change from tick to tick, follows at these moments only. A tick only
     # grows, or an estimate beside a limit would have the page drawn again and again.
@@ -64,12 +68,18 @@ def _watch(path: str, was_alive: bool, outside: tuple[bool, int], tick: float) -
     except RunError as error:
         st.error(ui.plain(str(error)))
         return
+    if curves_first:
+        _progress(run, settings)
+        _curves(run, settings.objective)
     _controls(run, settings)
     _say_how_it_stands(run)
+    if not curves_first:
+        _progress(run, settings)
     _figures(run, settings)
     if run.alive:
         _steering(run, settings)
-    _curves(run, settings.objective)
+    if not curves_first:
+        _curves(run, settings.objective)
     if settings.objective == "simclr":
         st.caption(
             "This run learns without labels (SimCLR). Its loss is that of recognising two augmented views of one image "
@@ -235,14 +245,19 @@ def _since_boot(run: Run) -> list[str]:
     return said[::-1]
 
 
+def _progress(run: Run, settings: TrainConfig) -> None:
+    latest, epochs = run.latest, settings.epochs
+    if latest is None:
+        return
+    doing = "validating" if not isinstance(latest, Epoch) and latest.phase == "validation" else "training"
+    text = f"Epoch {latest.epoch:.2f} of {epochs}" + (f", {doing}" if run.state == "running" else "")
+    st.progress(min(latest.epoch / epochs, 1.0), text=text)
+
+
 def _figures(run: Run, settings: TrainConfig) -> None:
-    epochs = settings.epochs
     latest, best, state = run.latest, run.best, run.state
     if latest is None:
         return
-    done = min(latest.epoch / epochs, 1.0)
-    doing = "validating" if not isinstance(latest, Epoch) and latest.phase == "validation" else "training"
-    st.progress(done, text=f"Epoch {latest.epoch:.2f} of {epochs}" + (f", {doing}" if state == "running" else ""))
     left = duration(latest.seconds_left) if state == "running" and latest.seconds_left is not None else "–"
     start = run.start
     held_out = f"of {start.validation_images:,} held-out training images" if start else "of the held-out images"

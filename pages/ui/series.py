@@ -38,9 +38,7 @@ def choose(folds: bool = True) -> None:
     )
     if kind:
         what, usual = ("seeds", 3) if kind == "seeds" else ("folds", 5)
-        st.number_input(
-            f"Number of {what}", 2, series.most_runs(kind), usual, key=f"series_{what}", bind="query-params"
-        )
+        ui.whole_number(f"Number of {what}", 2, series.most_runs(kind), value=usual, key=f"series_{what}")
 
 
 def chosen() -> tuple[str, int]:

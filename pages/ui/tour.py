@@ -86,7 +86,7 @@ def offer(infos: list[DataInfo]) -> None:
         show("Overview")
         return
     runs = own_runs(ui.place().runs)
-    run, step = _kept()
+    run, step, _ = _kept()
     if run is not None:
         with st.container(border=True):
             st.markdown(
@@ -124,26 +124,34 @@ def time_of(info: DataInfo) -> str:
     return "about a minute" if seconds < 90 else f"about {round(seconds / 60)} minutes"
 
 
-def show(page: str) -> None:
-    """On every page: the step the visitor is at, with the ways back, on and out; nothing outside the tour."""
+def show(page: str) -> bool:
+    """On every page: the step the visitor is at, with the ways back, on and out; nothing outside the tour.
+
+    Returns:
+        Whether it is the step of this page, and the page's run that of the tour.
+    """
     asked = st.query_params.get("tour")
     if asked is None:
-        return
-    run, step = _asked(asked)
-    if run is None and st.query_params.get("run") in (None, *(other.id for other in list_runs(ui.place().runs))):
+        return False
+    run, step, gone = _asked(asked)
+    named = st.query_params.get("run")
+    if run is None and not gone and named in (None, *(other.id for other in list_runs(ui.place().runs))):
         # A link of a tour that is over.
         _leave()
-        return
+        return False
     with st.container(border=True):
         if run is None:
             st.markdown("**The network of this tour is not here any more.**")
-            st.button("Leave the tour", on_click=_leave, key="tour-leave")
-            return
+            st.button("Leave the tour", on_click=_forget if gone else _leave, key="tour-leave")
+            return False
+        if asked != str(step):
+            st.warning(ui.plain(f"The tour has no step {asked[:20]!r}; this is {step}."), icon=":material/link_off:")
         here = STEPS[step - 1]
+        there = page == here.page and named in (None, run.id)
         st.markdown(f"**Step {step} of {len(STEPS)}: {here.title}.** {here.sentence}")
         ready = bool(run.checkpoints()) and not (step == 1 and run.alive)
         with st.container(horizontal=True, vertical_alignment="center"):
-            if page != here.page:
+            if not there:
                 if st.button(f"Back to {here.page}", type="primary", icon=":material/tour:", key="tour-return"):
                     _go(run, step)
             else:
@@ -157,11 +165,12 @@ def show(page: str) -> None:
                     "Next", type="primary", icon=":material/arrow_forward:", key="tour-next", disabled=not ready
                 ):
                     _go(run, step + 1)
-            if step < len(STEPS) or page != here.page:
+            if step < len(STEPS) or not there:
                 st.button("Leave the tour", type="tertiary", on_click=_leave, key="tour-leave")
             if not ready:
                 waits = "The next step opens when the training has ended."
                 st.caption(waits if run.alive else f"{waits} It has stopped: resume it on the Train page.")
+    return there
 
 
 def _begin(info: DataInfo) -> None:
@@ -206,19 +215,22 @@ def _keep(run: Run, step: int) -> None:
         st.toast(ui.plain(f"{_memory()} cannot be written: {error.strerror}."), icon=":material/error:")
 
 
-def _kept() -> tuple[Run | None, int]:
-    """The run and the step that were kept, as far as they make sense."""
+def _kept() -> tuple[Run | None, int, bool]:
+    """The run and the step that were kept, as far as they make sense, and whether that run is not here any more."""
     kept = read_json(_memory())
     if not isinstance(kept, dict) or kept.get("step") not in range(1, len(STEPS) + 1):
-        return None, 1
-    return _run(kept.get("run")), int(kept["step"])
+        return None, 1, False
+    run = _run(kept.get("run"))
+    return run, int(kept["step"]), run is None
 
 
-def _asked(step: str) -> tuple[Run | None, int]:
-    """The run of the tour and the step that the URL names; the first step where that is none."""
-    run, _ = _kept()
-    number = int(step) if ui.is_below(step, len(STEPS) + 1) else 1
-    return _run(st.query_params.get("run")) or run, max(number, 1)
+def _asked(step: str) -> tuple[Run | None, int, bool]:
+    """The run of the tour, the step that the URL names, or else the one that was kept, and whether its run is gone."""
+    run, kept, gone = _kept()
+    if ui.is_below(step, len(STEPS) + 1) and step != "0":
+        kept = int(step)
+    # Another run than the one that was taken away must not slip into its place.
+    return None if gone else _run(st.query_params.get("run")) or run, kept, gone
 
 
 def _run(id: object) -> Run | None:
