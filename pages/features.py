@@ -35,8 +35,11 @@ ui.page("Features")
 tour.show("Features")
 
 try:
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+    # One below the other on a narrow screen.
+    of_run, of_weights = st.columns([3, 2], vertical_alignment="bottom")
+    with of_run:
         run = ui.choose_run(needs_weights=True)
+    with of_weights:
         checkpoint = ui.choose_checkpoint(run) if run else None
     if run and checkpoint and (info := reference.tested_on(run)):
         reference.notice(run, info)

@@ -22,7 +22,9 @@ from streamlit.delta_generator import DeltaGenerator
 
 from cifar_core import job
 from cifar_core.datasets import open_cached
+from cifar_core.photos import read_photo
 from cifar_core.runs import Run, write_whole
+from pages.ui import photos
 
 PAGE = "pages/explain.py"
 PHOTO = {"source": "Your photo"}
@@ -676,3 +678,35 @@ def test_without_data_the_nearest_training_images_say_so_in_place(
     assert bars(app)
     open_panel(app, "Training images that shaped the answer")
     assert "are not here" in text_of(app)
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [
+        ((480, 320), (480, 320)),
+        ((200, 300), (200, 300)),
+        ((80, 160), (120, 240)),
+        ((29, 320), (44, 480)),
+        ((1, 320), (24, 480)),
+        ((480, 1), (480, 24)),
+    ],
+)
+def test_a_photo_of_any_shape_leaves_the_page_short_and_can_be_seen(
+    size: tuple[int, int], shown: tuple[int, int]
+) -> None:
+    assert photos.shown_at(*size) == shown
+
+
+@pytest.mark.parametrize(
+    ("size", "sentence"),
+    [
+        ((300, 200), "300 × 200 pixels."),
+        ((1, 3000), "1 × 3,000 pixels, worked on at 1 × 2,048 pixels."),
+        ((3000, 1), "3,000 × 1 pixels, worked on at 2,048 × 1 pixels."),
+    ],
+)
+def test_the_size_that_is_said_is_that_of_the_file(size: tuple[int, int], sentence: str) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", size).save(file, "PNG")
+    worked_on = read_photo(file.getvalue()).size
+    assert photos.size_of.__wrapped__("", file.getvalue(), *worked_on) == sentence

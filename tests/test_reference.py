@@ -44,7 +44,7 @@ def packed(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = dataclasses.asdict(tiny_config(tiny, epochs=2, keep_every=2))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(making, "SETTINGS", settings)
-        patch.setattr(making, "CHANGES", {"epochs": 3, "policy_probability": 0.7})
+        patch.setattr(making, "CHANGES", ({"epochs": 3, "policy_probability": 0.7}, {"epochs": 5}))
         run = making.trained(tiny.source, folder / "runs", tiny.cache)
         patch.setattr(runs, "REFERENCE", folder / "reference")
         patch.setattr(making, "DRAWN", 2)
@@ -79,7 +79,7 @@ def test_it_is_listed_after_the_visitors_own_runs(built_in: Run, runs_root: Path
     assert own_runs(runs_root) == [trained_run]
     assert list_runs(runs_root / "none") == [built_in]
     assert built_in.state == "finished"
-    assert [epoch.epoch for epoch in built_in.epochs] == [1, 2, 3]
+    assert [epoch.epoch for epoch in built_in.epochs] == [1, 2, 3, 4, 5]
 
 
 def test_nothing_of_it_can_be_changed(built_in: Run, cache: Path) -> None:
@@ -230,17 +230,18 @@ def test_its_evaluation_is_what_its_weights_say(built_in: Run, tiny: Tiny) -> No
     assert kept.facts["epoch"] == built_in.best.epoch
     for split in ("validation", "test"):
         said_of_each = logits.read(built_in.logits(split))
-        assert said_of_each.epochs.tolist() == sorted({2, built_in.best.epoch})
+        assert said_of_each.epochs.tolist() == sorted({2, 4, built_in.best.epoch})
     assert np.array_equal(said_of_each.at(built_in.best.epoch).probabilities, kept.probabilities)
 
 
 def test_it_is_trained_on_after_its_end_with_what_is_changed(built_in: Run) -> None:
     assert built_in.config.epochs == 2
-    assert built_in.settings.epochs == len(built_in.epochs) == 3
-    assert [change.epoch for change in built_in.changes] == [2]
+    assert built_in.settings.epochs == len(built_in.epochs) == 5
+    assert [change.epoch for change in built_in.changes] == [2, 3]
     card = (built_in.path / "card.md").read_text()
-    assert "| Training | 3 epochs in " in card
+    assert "| Training | 5 epochs in " in card
     assert "| Changed | after epoch 2: epochs 2 to 3, policy probability 1 to 0.7 |" in card
+    assert "| Changed | after epoch 3: epochs 3 to 5 |" in card
 
 
 def test_what_is_said_of_it_names_neither_machine_nor_path(box: Path, tiny: Tiny) -> None:
@@ -273,7 +274,18 @@ def test_the_box_is_whole() -> None:
     if not reference.made(BOX)["stand_in"]:
         asked = {name: getattr(run.config, name) for name in making.SETTINGS}
         assert asked == making.SETTINGS, "`make reference` would train another one"
-        assert [change.values for change in run.changes] == [making.CHANGES], "`make reference` would train another one"
+        changes = tuple(change.values for change in run.changes)
+        assert changes == making.CHANGES, "`make reference` would train another one"
+
+
+def test_lists_name_it_with_the_accuracy_of_the_weights_that_come_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runs, "REFERENCE", BOX)
+    run = Run(BOX)
+    (weights,) = run.checkpoints().values()
+    epoch = run.epochs[int(runs.description(weights)["epoch"]) - 1]
+    assert f" · {epoch.validation_accuracy:.1%} validation · " in charts.run_label(run)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cifar_core.attributes import BINS, ColourMap
-from cifar_core.events import Tried
+from cifar_core.events import Epoch, Tried
 from cifar_core.runs import Run, RunError
 from cifar_core.suggestions import FIXED_NORM_RULE, RULES, Suggestion
 
@@ -95,9 +95,14 @@ def run_name(run: Run) -> str:
     return f"{name} · {tail}" if name else f"{model} · {_when(day, clock)} · {tail}"
 
 
+def usual_epoch(run: Run) -> Epoch | None:
+    """The epoch that a run is shown at: its best one, or the last one where only the last weights come with it."""
+    return run.epochs[-1] if run.read_only and run.epochs and "best" not in run.checkpoints() else run.best
+
+
 def run_label(run: Run) -> str:
     """The name of a run with its best accuracy, to choose it by; starred ones with a star."""
-    about, best = run.about, run.best
+    about, best = run.about, usual_epoch(run)
     accuracy = f" · {best.validation_accuracy:.1%} validation" if best else ""
     if run.read_only:
         return f"{run_name(run)}{accuracy} · comes with the program"

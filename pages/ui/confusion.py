@@ -84,7 +84,8 @@ def others(subject: Looked) -> dict[str, Callable[[], Evaluation]]:
         same = images.facts.get("fingerprint") == own.get("fingerprint") and images.classes == asked.classes
         if not same or not np.array_equal(_those(subject, told), wanted):
             continue
-        best = there.nearest(other.best.epoch) if other.best else int(there.epochs[-1])
+        usual = charts.usual_epoch(other)
+        best = there.nearest(usual.epoch) if usual else int(there.epochs[-1])
         for epoch in [best] if other.id != run.id else there.epochs.tolist():
             if other.id != run.id or epoch != own["epoch"]:
                 found.setdefault(f"{name}, epoch {epoch}", lambda there=there, epoch=epoch: there.at(epoch))  # type: ignore[misc]

@@ -14,7 +14,7 @@ from cifar_core.logits import Logits
 from cifar_core.runs import Run
 from cifar_core.timeline import Timeline
 from pages import ui
-from pages.ui import confusion, looked, reference, time_machine
+from pages.ui import charts, confusion, looked, reference, time_machine
 from pages.ui.looked import Chosen, Looked, Pictures
 
 CELL_PICTURES = 24
@@ -83,7 +83,8 @@ def _asked(there: Logits) -> int | None:
 
 
 def _usual(run: Run, there: Logits) -> int:
-    return there.nearest(run.best.epoch) if run.best else int(there.epochs[-1])
+    usual = charts.usual_epoch(run)
+    return there.nearest(usual.epoch) if usual else int(there.epochs[-1])
 
 
 @st.fragment

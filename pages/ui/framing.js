@@ -21,8 +21,8 @@ export default function (component) {
   }
   photo.src = data.photo
   photo.alt = data.alt
-  frame.style.aspectRatio = `${width} / ${height}`
-  frame.style.maxWidth = `min(100%, ${data.shown}px)`
+  frame.style.aspectRatio = `${data.shown[0]} / ${data.shown[1]}`
+  frame.style.maxWidth = `min(100%, ${data.shown[0]}px)`
 
   function draw() {
     const { size, across, down } = own.box
@@ -58,20 +58,21 @@ export default function (component) {
     if (event.button) return
     event.preventDefault()
     square.focus({ preventScroll: true })
-    const scale = width / frame.getBoundingClientRect().width
+    // Of a sliver the sides are not in proportion.
+    const area = frame.getBoundingClientRect()
+    const [scaleX, scaleY] = [width / area.width, height / area.height]
     const corner = event.target.dataset?.corner
     let [left, top, side] = place()
-    const at = [event.clientX * scale, event.clientY * scale]
+    const at = [event.clientX * scaleX, event.clientY * scaleY]
     if (!square.contains(event.target)) {
       // Beside the square: it comes to where was clicked.
-      const area = frame.getBoundingClientRect()
-      left = (event.clientX - area.left) * scale - side / 2
-      top = (event.clientY - area.top) * scale - side / 2
+      left = (event.clientX - area.left) * scaleX - side / 2
+      top = (event.clientY - area.top) * scaleY - side / 2
       put(left, top, side)
       ;[left, top, side] = place()
     }
     function moved(next) {
-      const [x, y] = [next.clientX * scale - at[0], next.clientY * scale - at[1]]
+      const [x, y] = [next.clientX * scaleX - at[0], next.clientY * scaleY - at[1]]
       if (!corner) return put(left + x, top + y, side)
       const [signX, signY] = [corner.includes("e") ? 1 : -1, corner.includes("s") ? 1 : -1]
       // No farther than the photo reaches from the corner that stays.

@@ -26,7 +26,14 @@ _mount = st.components.v2.component(
 
 
 def frame(
-    photo: str, width: int, height: int, box: Box, name: str, shown: int, alt: str, on_box: Callable[[Box], None]
+    photo: str,
+    width: int,
+    height: int,
+    box: Box,
+    name: str,
+    shown: tuple[int, int],
+    alt: str,
+    on_box: Callable[[Box], None],
 ) -> None:
     """Show a photo with its square.
 
@@ -34,7 +41,7 @@ def frame(
         photo: As a data URL.
         width: Of the photo itself, in pixels; its height likewise.
         name: Of the photo; what is said of another one is not listened to.
-        shown: Width on the page at most, in CSS pixels.
+        shown: Width and height on the page at most, in CSS pixels.
         on_box: Is told where the square was put.
     """
 
@@ -54,7 +61,7 @@ def frame(
             "height": height,
             "box": {"size": box.size, "across": box.across, "down": box.down},
             "name": name,
-            "shown": shown,
+            "shown": list(shown),
             "alt": alt,
         },
         on_box_change=told,

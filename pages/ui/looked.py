@@ -259,15 +259,18 @@ def evaluated(run: Run, checkpoint: str, info: DataInfo) -> Evaluation | None:
 
 
 def choose_epoch(run: Run, there: Logits) -> int:
-    """One of the kept epochs, by default the best or the nearest to it."""
+    """One of the kept epochs, by default the one that the run is shown at, or the nearest to it."""
     epochs = there.epochs.tolist()
-    best = there.nearest(run.best.epoch) if run.best else epochs[-1]
+    usual = charts.usual_epoch(run)
+    nearest = there.nearest(usual.epoch) if usual else epochs[-1]
     name = "Epoch"
-    if run.best:
+    if usual and usual == run.best:
         name += (
-            f" (the best is {best})" if best == run.best.epoch else f" ({best} is next to the best, {run.best.epoch})"
+            f" (the best is {nearest})"
+            if nearest == usual.epoch
+            else f" ({nearest} is next to the best, {usual.epoch})"
         )
-    chosen = st.selectbox(name, epochs, index=epochs.index(best), key="epoch", bind="query-params", width=200)
+    chosen = st.selectbox(name, epochs, index=epochs.index(nearest), key="epoch", bind="query-params", width=200)
     return int(chosen)
 
 

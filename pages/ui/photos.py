@@ -47,6 +47,10 @@ SHOWN_SIDE = 512
 PREVIEW = (480, 320)
 """Pixels that the whole photo takes at most."""
 
+GRABBED, HIGHEST, SLIVER = 120, 480, 24
+"""CSS pixels of its width from which its square is easily moved, of its height where it is made wider for that, and of
+either side at least."""
+
 EXAMPLE = 104  # CSS pixels of the width of an example: three beside each other on the narrowest screens.
 OUTLINE = (230, 159, 0)
 
@@ -141,14 +145,23 @@ def preview(digest: str, fit: str, box: Box, _content: bytes) -> bytes:
 
 
 @st.cache_data(max_entries=8, show_spinner=False, scope="session")
-def small_copy(digest: str, _content: bytes) -> tuple[str, int]:
-    """All of a photo of this visitor, small, as a data URL, with the width at which it is shown."""
+def small_copy(digest: str, _content: bytes) -> tuple[str, tuple[int, int]]:
+    """All of a photo of this visitor, small, as a data URL, with the width and height at which it is shown.
+
+    A narrow one is shown larger, as far as the page stays short; of a sliver neither side is less than can be seen.
+    """
     photo = decoded(digest, _content)
     factor = min(*(most / length for most, length in zip(PREVIEW, photo.size, strict=True)), 1)
     size = max(round(photo.width * factor), 1), max(round(photo.height * factor), 1)
     file = io.BytesIO()
     photo.resize(size, reducing_gap=1.5).convert("RGB").save(file, "JPEG", quality=85)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}", max(size[0], 120)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}", shown_at(*size)
+
+
+def shown_at(width: int, height: int) -> tuple[int, int]:
+    """CSS pixels at which a small copy of this size is shown."""
+    factor = max(min(GRABBED / width, HIGHEST / height), 1)
+    return max(round(width * factor), SLIVER), max(round(height * factor), SLIVER)
 
 
 class Small(NamedTuple):
@@ -334,9 +347,9 @@ def choose_photo(camera: bool = False) -> tuple[Subject | None, str]:
     def draw_rest() -> None:
         if fit == "crop":
             with whole_photo:
-                source, width = small_copy(photo.digest, photo.content)
+                source, shown = small_copy(photo.digest, photo.content)
                 framing.frame(
-                    source, found.width, found.height, photo.box, photo.digest, width,
+                    source, found.width, found.height, photo.box, photo.digest, shown,
                     "The whole photo; what the network does not get is dimmed",
                     lambda box: put_box(photo.digest, box),
                 )  # fmt: skip
@@ -371,7 +384,11 @@ def size_of(digest: str, _content: bytes, width: int, height: int) -> str:
         # As its orientation says.
         whole = whole[::-1]
     worked_on = f"{width:,} × {height:,} pixels"
-    return f"{worked_on}." if whole[0] <= width else f"{whole[0]:,} × {whole[1]:,} pixels, worked on at {worked_on}."
+    return (
+        f"{worked_on}."
+        if whole == (width, height)
+        else f"{whole[0]:,} × {whole[1]:,} pixels, worked on at {worked_on}."
+    )
 
 
 def choose_box(photo: Upload, found: Views, fit: str) -> None:

@@ -44,7 +44,6 @@ function picture(parent, story) {
   const figure = made("figure", parent)
   const image = made("div", figure, null, { role: "img", class: "picture" })
   if (story.sprite) image.style.backgroundImage = `url(${story.sprite})`
-  else image.classList.add("missing")
   image.style.backgroundSize = `${story.columns * 72}px`
   return { figure, image, caption: made("figcaption", figure) }
 }
@@ -52,7 +51,7 @@ function picture(parent, story) {
 function show(part, story, place, alt, caption, right) {
   part.image.style.backgroundPosition = `${-72 * (place % story.columns)}px ${-72 * Math.floor(place / story.columns)}px`
   part.image.setAttribute("aria-label", alt)
-  part.figure.className = right ? "right" : "wrong"
+  part.figure.className = (right ? "right" : "wrong") + (story.sprite ? "" : " wordy")
   part.caption.textContent = caption
 }
 
@@ -81,6 +80,7 @@ function built(root, story) {
   drawn("polyline", line, { points: story.epochs.map((_, i) => `${x(i)},${y(i)}`).join(" "), class: "way" })
   parts.mark = drawn("line", line, { y1: 0, y2: 60, class: "mark" })
   parts.x = x
+  made("p", root, `Accuracy by epoch, from ${percent(low)} at its lowest to ${percent(high)} at its highest.`, { class: "note" })
 
   const grid = made("div", root, null, { class: "grid" })
   const left = made("section", grid)
@@ -117,7 +117,7 @@ function built(root, story) {
   made("h4", right, "Calibration")
   made("p", right, "Accuracy of the predictions by their confidence; on the dashed line both are equal. The wider a bar, "
     + "the more images.", { class: "note" })
-  const chart = drawn("svg", right, { viewBox: "-34 -8 352 336", class: "calibration" })
+  const chart = drawn("svg", right, { viewBox: "-50 -8 368 352", class: "calibration" })
   chart.setAttribute("role", "img")
   parts.calibration = chart
   for (const tick of [0, 0.25, 0.5, 0.75, 1]) {
@@ -125,6 +125,8 @@ function built(root, story) {
     drawn("text", chart, { x: -4, y: 304 - 300 * tick, "text-anchor": "end" }).textContent = `${100 * tick}%`
     drawn("text", chart, { x: 300 * tick, y: 316, "text-anchor": "middle" }).textContent = `${100 * tick}%`
   }
+  drawn("text", chart, { x: 150, y: 338, "text-anchor": "middle" }).textContent = "Confidence"
+  drawn("text", chart, { transform: "translate(-40 150) rotate(-90)", "text-anchor": "middle" }).textContent = "Accuracy"
   const bins = story.bins[0].length
   parts.bins = story.bins[0].map(() => drawn("rect", chart, { class: "bin" }))
   parts.gaps = story.bins[0].map(() => drawn("line", chart, { class: "gap" }))
