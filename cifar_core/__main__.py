@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from cifar_core import job, queues, series
 from cifar_core.config import FIELD_TYPES, FIELDS, RECIPES, TrainConfig
@@ -103,8 +103,15 @@ def _tell(line: str) -> None:
         _unread()
 
 
+class _Parser(argparse.ArgumentParser):
+    """Answers what is not understood with a sentence; all there is to give would fill a screen."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{message[:1].upper()}{message[1:]}; {self.prog} --help lists what can be given.\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m cifar_core", description="Explore CIFAR-10, train networks on it and see what they do."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -797,6 +804,7 @@ def _pause(options: argparse.Namespace) -> int:
 
 def _resume(options: argparse.Namespace) -> int:
     run = _find(options)
+    run.must_be_ours()
     values = {name: value for name, value in vars(options).items() if name in FIELDS}
     run.settings.changed(values)
     trains = run.alive and run.last_end is None
@@ -819,6 +827,7 @@ def _resume(options: argparse.Namespace) -> int:
 
 def _change(options: argparse.Namespace) -> int:
     run = _find(options)
+    run.must_be_ours()
     values = {name: value for name, value in vars(options).items() if name in FIELDS}
     if not values:
         raise ValueError("Name what to change, e.g. --learning-rate 0.001.")
@@ -900,6 +909,7 @@ def _runs(options: argparse.Namespace) -> int:
         case "archive" | "unarchive":
             run.describe(archived=options.action == "archive")
         case "delete":
+            run.must_be_ours()
             if not options.yes and not _agreed(f"Delete run {run.id} with its weights for ever?"):
                 raise RunError(f"Run {run.id} is kept; to delete it without being asked, add --yes.")
             run.delete()

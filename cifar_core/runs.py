@@ -90,8 +90,12 @@ class WorkFolder:
     def log_path(self) -> Path:
         return self.path / "worker.log"
 
-    def _must_be_ours(self) -> None:
-        """Refuse what would change a folder that is only to be read."""
+    def must_be_ours(self) -> None:
+        """Refuse what would change a folder that is only to be read.
+
+        Raises:
+            RunError: It is the run that comes with the program.
+        """
 
     @contextmanager
     def held(self) -> Iterator[int]:
@@ -102,7 +106,7 @@ class WorkFolder:
         Raises:
             Held: Another process holds it.
         """
-        self._must_be_ours()
+        self.must_be_ours()
         descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
             try:
@@ -131,7 +135,7 @@ class WorkFolder:
 
     def append(self, event: Event) -> None:
         """Add an event in one write, after closing a line that a killed worker left open."""
-        self._must_be_ours()
+        self.must_be_ours()
         with (self.path / "events.jsonl").open("ab+") as file:
             torn = b""
             if file.tell():
@@ -160,7 +164,7 @@ class WorkFolder:
         Raises:
             RunError: The folder cannot be written, or the run comes with the program.
         """
-        self._must_be_ours()
+        self.must_be_ours()
         control = self.path / "control"
         with self._asked_of():
             control.mkdir(exist_ok=True)
@@ -433,7 +437,7 @@ class Run(WorkFolder):
         """Whether it is the run that comes with the program."""
         return self.path == REFERENCE
 
-    def _must_be_ours(self) -> None:
+    def must_be_ours(self) -> None:
         if self.read_only:
             raise RunError("The reference run comes with the program and can only be read; fork or repeat it instead.")
 
@@ -480,7 +484,7 @@ class Run(WorkFolder):
         Raises:
             RunError: What is said cannot stand, or the folder may not be changed.
         """
-        self._must_be_ours()
+        self.must_be_ours()
         try:
             with alone(self.path):
                 about = replace(self.about, **values)
@@ -723,7 +727,7 @@ class Run(WorkFolder):
             RunError: The folder may not be changed.
         """
         if kept or logits:
-            self._must_be_ours()
+            self.must_be_ours()
         try:
             if results and self.tasks.exists():
                 for folder in self.tasks.iterdir():
@@ -745,7 +749,7 @@ class Run(WorkFolder):
         Raises:
             RunError: Its worker still lives, or the folder may not be changed.
         """
-        self._must_be_ours()
+        self.must_be_ours()
         try:
             # Held, so that no worker begins in it now; renamed first, so that no reader sees half a run.
             with self.held():

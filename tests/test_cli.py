@@ -490,17 +490,27 @@ def test_a_run_that_cannot_be_made_is_one_sentence(say: Callable[..., Said], tmp
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["fly"], ["train", "--epochs", "many"], ["train", "--epoch-count", "3"], ["stop"]]
+    ("words", "named", "command"),
+    [
+        ([], "COMMAND", ""),
+        (["fly"], "'fly'", ""),
+        (["train", "--epochs", "many"], "--epochs: invalid int value: 'many'", " train"),
+        (["train", "--epoch-count", "3"], "--epoch-count", ""),
+        (["train", "--recipe", "nope"], "'nope'", " train"),
+        (["stop"], "RUN", " stop"),
+    ],
 )
-def test_what_is_not_understood_is_answered_with_the_usage(
-    words: list[str], capsys: pytest.CaptureFixture[str]
+def test_what_is_not_understood_is_one_sentence(
+    words: list[str], named: str, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         main(words)
     assert ended.value.code == 2
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.startswith("usage: python -m cifar_core")
+    assert said.err.count("\n") == 1
+    assert named in said.err
+    assert said.err.endswith(f"; python -m cifar_core{command} --help lists what can be given.\n")
 
 
 def test_help_names_every_setting_with_its_bounds(

@@ -203,8 +203,12 @@ def test_the_command_line_knows_it_by_its_name(
     assert said("evaluate", "reference")["accuracy"] == Evaluation.load(result).accuracy
     (tmp_path / "ship.png").write_bytes(examples.content("Ship"))
     assert said("predict", built_in.path, tmp_path / "ship.png")["run"] == "reference"
-    assert main(["runs", "delete", "reference", "--yes", "--runs", str(runs_root)]) == 1
-    assert "comes with the program and can only be read" in capsys.readouterr().err
+    refused = ("runs delete", "runs delete --yes", "resume", "resume --epochs 200", "change --learning-rate 0.1")
+    for words in refused:
+        command, *more = words.split(" --")[0].split()
+        options = words.split()[1 + len(more) :]
+        assert main([command, *more, "reference", *options, "--runs", str(runs_root)]) == 1
+        assert "comes with the program and can only be read" in capsys.readouterr().err, words
 
 
 # What is in the box --------------------------------------------------------------------------------------------------
