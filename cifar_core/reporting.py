@@ -415,6 +415,9 @@ def _settings_part(page: _Page, materials: Sequence[Material]) -> None:
         columns[material.name] = {
             label(name): _said(getattr(config, name)) if config.used(name) else "–" for name in FIELDS
         }
+        # The run that comes with the program names no place where they lie.
+        if not config.data and material.run.start:
+            columns[material.name][label("data")] = material.run.start.data_name
     table = pd.DataFrame(columns)
     table.index.name = "setting"
     if len(materials) == 1:

@@ -154,6 +154,12 @@ def resolve(source: Path | str) -> Path:
         return Path(DRAWN)
     if not str(source).strip() or "\0" in str(source):
         raise DataError(f"{str(source)!r} is no path; give the path of {_LAYOUTS}.")
+    # A path that was made of it has lost a slash.
+    if address := re.search(r"(?:^|/)(https?|ftp|s3|gs|hf):/+(.*)", str(source)):
+        raise DataError(
+            f"{address[1]}://{address[2]} is an address, and data are read from the disk; download CIFAR-10 by the button or by "
+            f"`python -m cifar_core data --download`, or fetch it yourself and give the path of {_LAYOUTS}."
+        )
     path = Path(source)
     try:
         path = path.expanduser()

@@ -188,10 +188,13 @@ def laid_over(runs: Sequence[Run]) -> None:
         note += "Time is without pauses and validation. "
     st.caption(ui.plain(note) + "Scroll to zoom, drag to move, double-click to reset.")
     if not comparison.judged_alike(runs):
-        st.warning(
-            "These runs were validated on different images, so their validation figures do not compare exactly.",
-            icon=":material/balance:",
+        sets = {run.start.data_fingerprint: run.start.data_name for run in runs if run.start}
+        how = (
+            f"on images of different data sets ({', '.join(sets.values())}), so their validation figures do not compare"
+            if len(sets) > 1
+            else "on different images, so their validation figures compare only roughly"
         )
+        st.warning(ui.plain(f"These runs were validated {how}."), icon=":material/balance:")
 
 
 def differences(runs: Sequence[Run]) -> None:

@@ -16,6 +16,7 @@ from cifar_core.events import End
 from cifar_core.reporting import material
 from cifar_core.runs import Run, create_run, description
 from cifar_core.selections import Selection, folder_of, refer
+from pages import ui
 from pages.ui import charts, comparison, pairs
 from tests.conftest import Tiny, epoch_event, progress_event, start_event, tiny_config
 
@@ -376,6 +377,19 @@ def test_runs_on_other_images_are_not_paired_and_missing_tests_are_offered(
     keep_evaluation(trained_run, tiny, 6)
     app = dashboard(PAGE, runs=[other.id, trained_run.id])
     assert any("different images" in warning.value for warning in app.warning)
+
+
+def test_runs_of_different_data_sets_do_not_compare_and_their_data_are_named(
+    tiny: Any, run_in_state: Callable[..., Run], dashboard: Callable[..., Any]
+) -> None:
+    one, other = run_in_state("finished"), run_in_state("ready", data="")
+    other.append(start_event(tiny, data_fingerprint="f" * 16, data_name="drawings"))
+    other.append(epoch_event(1))
+    app = dashboard(PAGE, runs=[one.id, other.id])
+    name = ui.plain(f"different data sets ({tiny.info.name}, drawings)")
+    assert f"{name}\\, so their validation figures do not compare" in app.warning[0].value
+    table = comparison.settings_table([one, other], False)
+    assert table.loc["Data", charts.run_name(other)] == "drawings"
 
 
 def test_repeated_seeds_are_one_row_and_one_curve_if_asked(

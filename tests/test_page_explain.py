@@ -624,7 +624,7 @@ def test_the_ranges_are_the_lowest_and_highest_answers_to_small_changes(
     page = html.unescape("".join(element.proto.body for element in app.get("html")))
     for low, high in zip(answers.min(0), answers.max(0), strict=True):
         if charts.percent(low) != charts.percent(high):
-            assert f" {charts.percent(low)} – {charts.percent(high)}<" in page
+            assert f" ({charts.percent(low)} – {charts.percent(high)})<" in page
     app.toggle(key="ranges").set_value(False).run()
     assert " – " not in "".join(element.proto.body for element in app.get("html"))
 

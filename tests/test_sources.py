@@ -315,6 +315,15 @@ def test_class_called_train_is_a_class(tmp_path, empty_cache):
 # What is refused ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "source", ["https://example.org/cifar-10.tar.gz", "/home/me/https:/example.org/cifar-10.tar.gz"]
+)
+def test_an_address_is_no_path(source, empty_cache):
+    """As a field on a page gives it, a path has been made of it."""
+    text = refusal(source, empty_cache)
+    assert text.startswith("https://example.org/cifar-10.tar.gz is an address, and data are read from the disk; ")
+
+
 def test_path_that_does_not_exist_is_named_with_its_nearest_folder(tmp_path, empty_cache):
     text = refusal(tmp_path / "no" / "where", empty_cache)
     assert str(tmp_path / "no" / "where") in text

@@ -857,7 +857,7 @@ def prediction_bars(
             low, high = (float(end[k]) for end in ranges)
             between = (
                 '<span style="opacity:0.75;font-size:0.85em;white-space:nowrap">'
-                f" {html.escape(percent(low))} – {html.escape(percent(high))}</span>"
+                f" ({html.escape(percent(low))} – {html.escape(percent(high))})</span>"
             )
             line = (
                 f'<div style="position:absolute;top:2px;height:3px;left:{100 * low:.2f}%;min-width:2px;'

@@ -327,6 +327,8 @@ def settings_table(runs: Sequence[Run], every: bool) -> pd.DataFrame:
             # A setting without effect beside the others is no difference between two runs.
             said = {name: _text(getattr(config, name)) if config.used(name) else "–" for name in FIELDS}
             said["train_images"] = f"{config.train_images:,}" if config.train_images else "all"
+            # The run that comes with the program names no place where they lie.
+            said["data"] = said["data"] or (start.data_name if start else UNKNOWN)
         else:
             said = dict.fromkeys(FIELDS, UNREADABLE)
         facts = {

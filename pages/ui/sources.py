@@ -135,7 +135,8 @@ def see_to_reading() -> bool:
             begun = folder.alive or folder.last_end is None
             what = ui.plain(DRAWN_NAME if source == DRAWN else source) if task["source"] else "CIFAR-10"
             doing = "Reading" if task["source"] else "Fetching"
-            st.markdown(f"{doing if begun else 'Not opened:'} {what}")
+            over = "Not opened:" if task["source"] else "Not fetched:"
+            st.markdown(f"{doing if begun else over} {what}")
             ui.background(folder, task, done=False)
             if task["source"] is None and folder.state == "failed":
                 firewall()
