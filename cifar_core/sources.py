@@ -157,8 +157,9 @@ def resolve(source: Path | str) -> Path:
     # A path that was made of it has lost a slash.
     if address := re.search(r"(?:^|/)(https?|ftp|s3|gs|hf):/+(.*)", str(source)):
         raise DataError(
-            f"{address[1]}://{address[2]} is an address, and data are read from the disk; download CIFAR-10 by the button or by "
-            f"`python -m cifar_core data --download`, or fetch it yourself and give the path of {_LAYOUTS}."
+            f"{address[1]}://{address[2]} is an address, and data are read from the disk; download CIFAR-10 by the "
+            "button or by `python -m cifar_core data --download`, or fetch it yourself and give the path of "
+            f"{_LAYOUTS}."
         )
     path = Path(source)
     try:
