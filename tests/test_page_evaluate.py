@@ -416,6 +416,13 @@ def test_the_validation_images_are_looked_at_at_any_kept_epoch(
         assert f"after epoch {epoch}; Images in shapes, validation split, all 18 images of 3 classes" in captions(app)
 
 
+def test_an_epoch_that_is_not_kept_is_named(evaluated_run: Run, dashboard: Callable[..., Any]) -> None:
+    app = dashboard(PAGE, run=evaluated_run.id, images="Validation", epoch="999")
+    (warning,) = app.warning
+    shown = app.selectbox(key="epoch").value
+    assert warning.value.replace("\\", "") == f"Nothing is kept here of epoch '999'; this is {shown}."
+
+
 def test_a_difference_is_told_from_another_epoch(evaluated_run: Run, dashboard: Callable[..., Any]) -> None:
     there = logits.read(evaluated_run.logits("validation"))
     app = dashboard(PAGE, run=evaluated_run.id, images="Validation", epoch="2")

@@ -666,8 +666,11 @@ def test_links_name_weights_by_their_file_or_their_label(
     app = dashboard(PAGE, run=trained_run.id, checkpoint=asked)
     assert not app.exception
     assert app.segmented_control(key="checkpoint").value == shown
+    told = ["There are no weights 'gone' of this run here; these are: Best epoch."] if asked == "gone" else []
+    assert [words(warning) for warning in app.warning] == told
     app.segmented_control(key="checkpoint").set_value("last" if shown == "best" else "best").run()
     assert app.segmented_control(key="checkpoint").value != shown
+    assert not app.warning
 
 
 def test_without_data_the_nearest_training_images_say_so_in_place(

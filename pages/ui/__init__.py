@@ -290,9 +290,15 @@ def choose_checkpoint(run: Run) -> str | None:
         st.info("This run has no weights yet. They are kept at the end of each epoch and at a stop.")
         return None
     steps = run.start.steps_per_epoch if run.start else 0
+    labels = [checkpoint_label(name, steps) for name in names]
     if (asked := st.query_params.get("checkpoint")) in names:
         # Links name the file; the address that the widget keeps has its label.
         st.session_state["checkpoint"] = asked
+    elif asked not in (None, *labels):
+        st.warning(
+            plain(f"There are no weights {asked[:40]!r} of this run here; these are: {labels[0]}."),
+            icon=":material/link_off:",
+        )
     chosen = st.segmented_control(
         "Weights",
         names,

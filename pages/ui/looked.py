@@ -270,6 +270,10 @@ def choose_epoch(run: Run, there: Logits) -> int:
             if nearest == usual.epoch
             else f" ({nearest} is next to the best, {usual.epoch})"
         )
+    if (asked := st.query_params.get("epoch")) not in (None, *map(str, epochs)):
+        st.warning(
+            ui.plain(f"Nothing is kept here of epoch {asked[:20]!r}; this is {nearest}."), icon=":material/link_off:"
+        )
     chosen = st.selectbox(name, epochs, index=epochs.index(nearest), key="epoch", bind="query-params", width=200)
     return int(chosen)
 
