@@ -56,8 +56,9 @@ SETTINGS: dict[str, Any] = {
 }
 """What the reference begins with."""
 
-CHANGES: dict[str, Any] = {"epochs": 105, "policy_probability": 0.7}
-"""What is changed once it has finished, so that it goes on with larger steps again, on images that vary more."""
+CHANGES: tuple[dict[str, Any], ...] = ({"epochs": 105, "policy_probability": 0.7}, {"epochs": 144})
+"""What is changed each time it has finished, so that it goes on with larger steps again, at first on images that vary
+more."""
 
 DATA_NAME = "CIFAR-10, JPEG copy"
 
@@ -75,13 +76,14 @@ MAP = {"images": 2000, "perplexity": 30.0}
 
 
 def trained(data: Path, runs_folder: Path, cache: Path) -> Run:
-    """A new run with the settings of the reference, trained to its end in this process, changed, and trained on."""
+    """A new run with the settings of the reference, trained to its end in this process, then changed and trained on."""
     config = TrainConfig.from_values({**SETTINGS, "data": str(data.resolve())})
     run = job.new_run(config, runs_folder.resolve(), cache)
     print(run.path, flush=True)
     _train(run, cache)
-    run.request("change", CHANGES)
-    _train(run, cache)
+    for change in CHANGES:
+        run.request("change", change)
+        _train(run, cache)
     return run
 
 
