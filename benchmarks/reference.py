@@ -349,8 +349,8 @@ def card(run: Run) -> str:
         "",
         "**Limits.** It knows ten classes and 32×32 pixels, and calls whatever else it is shown one of the ten, "
         "sometimes with much confidence, unless it is so unlike them that it is called foreign. Photos are cut to a "
-        "square and made that small. Its weights were chosen without the test images. It is for learning and for "
-        "trying out, not for decisions about people or things.",
+        "square and made that small. The epoch of its weights was chosen without the test images. It is for learning "
+        "and for trying out, not for decisions about people or things.",
         "",
         "**Licence.** The weights are under the MIT licence, as the program is. CIFAR-10 is by Krizhevsky, Nair and "
         "Hinton, who state no licence for the images.",
