@@ -124,6 +124,21 @@ def read_photo(content: bytes, name: str = "the file", formats: tuple[str, ...] 
         ) from None
 
 
+def stored_size(content: bytes) -> tuple[int, int]:
+    """Width and height of a picture as its file says, before it is turned or shrunk.
+
+    Args:
+        content: Of what `read_photo` has read.
+
+    Raises:
+        PhotoError: It is no picture.
+    """
+    kind = _format(content)
+    if kind is None:
+        raise PhotoError("The file is not a picture.")
+    return _open(content, kind).size
+
+
 @dataclass(frozen=True)
 class Box:
     """Which square of a photo the network gets.

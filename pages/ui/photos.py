@@ -31,6 +31,7 @@ from cifar_core.photos import (
     read_photo,
     region,
     square,
+    stored_size,
     to_input,
 )
 from pages import ui
@@ -378,8 +379,7 @@ def size_of(digest: str, _content: bytes, width: int, height: int) -> str:
     Args:
         width, height: Of what is worked on, pixels.
     """
-    with Image.open(io.BytesIO(_content)) as file:
-        whole = file.size
+    whole = stored_size(_content)
     if (whole[0] > whole[1]) != (width > height):
         # As its orientation says.
         whole = whole[::-1]
