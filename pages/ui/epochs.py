@@ -27,7 +27,10 @@ def show(run: Run, info: DataInfo | None, split: str, there: Logits, pictures: P
     """The slider with all that it moves, and what of it takes how much room."""
     figures = looked.kept_figures(run, split, chosen)
     story = _story(run, split, there, figures, pictures, chosen.digest if chosen else "")
-    _machine(run, info, split, there, pictures, story)
+    # Where it rested is in the address: what Streamlit keeps may outlive the component in the browser, or not.
+    asked = _asked(there)
+    begin = _usual(run, there) if asked is None else asked
+    _machine(run, info, split, there, pictures, story, begin)
     if pictures.images is None and info is not None:
         reference.pictures_missing(
             "Fetch them to see the worst mistakes of each epoch, and some images through all epochs.", "epochs"
@@ -88,15 +91,10 @@ def _usual(run: Run, there: Logits) -> int:
 
 
 @st.fragment
-def _machine(run: Run, info: DataInfo | None, split: str, there: Logits, pictures: Pictures, story: str) -> None:
-    key = f"machine-{run.id}-{split}"
-    # What the component begins with stays, or it would be told everything anew with each step.
-    if key not in st.session_state:
-        # Not on the page until now, so that the address knows where it rested.
-        asked = _asked(there)
-        st.session_state[f"{key}-begin"] = _usual(run, there) if asked is None else asked
-    begin = st.session_state[f"{key}-begin"]
-    epoch, cell = time_machine.slide(story, begin, key=key)
+def _machine(
+    run: Run, info: DataInfo | None, split: str, there: Logits, pictures: Pictures, story: str, begin: int
+) -> None:
+    epoch, cell = time_machine.slide(story, begin, key=f"machine-{run.id}-{split}")
     epoch = there.nearest(epoch)
     if epoch != begin or AT in st.query_params:
         st.query_params[AT] = f"{epoch:g}"
