@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from cifar_core.models import Classifier, create
 
@@ -263,6 +264,20 @@ def network_metadata(
     }
 
 
+class _Undrawn(TorchFunctionMode):
+    """Normal distributions are not drawn from.
+
+    Without memory there is nothing to draw into, and torch imports its compiler for it, which takes 1.7 seconds.
+    """
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if function.__name__.endswith("normal_"):
+            return args[0] if args else (kwargs or {})["tensor"]
+        return function(*args, **(kwargs or {}))
+
+
 def load_network(path: Path, device: torch.device | str = "cpu") -> Network:
     """A network from a file that holds one, alone or among the other tensors of a checkpoint.
 
@@ -278,7 +293,7 @@ def load_network(path: Path, device: torch.device | str = "cpu") -> Network:
         raise NetworkError(f"{path} holds no network, for its description is incomplete ({error}).") from error
     try:
         # Without memory for the weights and without a draw from the random number generator, which may be a training's.
-        with torch.device("meta"):
+        with torch.device("meta"), _Undrawn():
             model = create(name, len(classes), width=width, dropout=dropout, pretrained=False)
         model.load_state_dict({key.removeprefix(PREFIX): tensor for key, tensor in tensors.items()}, assign=True)
     except (TypeError, ValueError) as error:

@@ -41,10 +41,10 @@ class Weights:
     version: int
 
 
-def show_png(content: bytes, widest: int, alt: str) -> None:
+def show_picture(content: bytes, widest: int, alt: str, kind: str = "PNG") -> None:
     """A picture as it is, at most `widest` CSS pixels wide: given a width itself, Streamlit would shrink the file."""
     with st.container(width=widest):
-        st.image(content, width="stretch", output_format="PNG", alt=alt)
+        st.image(content, width="stretch", output_format=kind, alt=alt)
 
 
 def pick(candidates: Sequence[int]) -> None:
@@ -182,8 +182,11 @@ def show_heat(weights: Weights, subject: Subject, name: str, wanted: int, layer:
             icon=":material/visibility_off:",
         )
         return
-    picture = loaders.overlay_png(subject.digest, found.heat, opacity, subject.picture)
-    show_png(picture, WIDEST, f"Heat map of the evidence for {name} in {layer} over {subject.name}")
+    # Each pixel of a test image stays as it is; a photo is seen sooner.
+    kind = "JPEG" if subject.true is None else "PNG"
+    picture = loaders.overlay(subject.digest, found.heat, opacity, kind, subject.picture)
+    alt = f"Heat map of the evidence for {name} in {layer} over {subject.name}"
+    show_picture(picture, WIDEST, alt, kind)
     st.html(charts.heat_scale(found.colours))
     height, width = found.heat.shape
     rows, columns = found.cells
@@ -218,7 +221,7 @@ def show(weights: Weights, subject: Subject) -> Callable[[], object]:
         st.subheader("What it sees", anchor=False)
         _, height, width = subject.pixels.shape
         sharp = charts.png(charts.enlarged(subject.pixels, 512))
-        show_png(sharp, 256, f"The {width} by {height} pixels the network sees of {subject.name}")
+        show_picture(sharp, 256, f"The {width} by {height} pixels the network sees of {subject.name}")
         st.caption(f"All the network gets: {width}×{height} pixels, enlarged here without smoothing.")
         wanted, layer, opacity = choose_heat(network, answer)
     with looking:

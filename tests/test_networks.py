@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -274,6 +276,18 @@ def test_loading_draws_no_random_numbers(file: Path) -> None:
     before = torch.get_rng_state()
     load_network(file)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_loading_does_not_wait_for_torchs_compiler(tmp_path: Path) -> None:
+    save_network(
+        tmp_path / "a", create("airbench", 3, width=0.1), **DESCRIPTION | {"model_name": "airbench", "width": 0.1}
+    )
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom cifar_core.networks import load_network\n"
+        "network = load_network(Path(sys.argv[1]))\nprint(network.classes, 'torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "a")], capture_output=True, text=True)
+    assert done.stdout == f"{CLASSES} False\n", done.stderr
 
 
 @pytest.mark.parametrize("name", ["resnet18_transfer", "guide_cnn_optimised"])

@@ -55,8 +55,8 @@ def pictures(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     plain = DeltaGenerator.image
 
     def image(self: DeltaGenerator, content: bytes, *args: Any, **how: Any) -> Any:
-        # Else Streamlit makes a JPEG of it.
-        assert how["output_format"] == "PNG"
+        # Else Streamlit makes a picture of another kind of it.
+        assert how["output_format"] == Image.open(io.BytesIO(content)).format
         shown[how["alt"]] = content
         return plain(self, content, *args, **how)
 
@@ -389,7 +389,27 @@ def test_a_huge_photo_is_shown_no_larger_than_a_screen_needs(
 ) -> None:
     app = upload(dashboard(PAGE, **PHOTO), "huge.jpg", file_of(two_halves(6000, 4000), "JPEG"))
     assert bars(app)
-    assert all(max(decoded(content).shape) <= 640 for content in pictures.values())
+    assert all(max(Image.open(io.BytesIO(content)).size) <= 640 for content in pictures.values())
+
+
+def test_the_overlay_of_a_photo_is_the_heat_over_it_as_exactly_as_a_jpeg_is(
+    dashboard: Callable[..., Any], trained_run: Run, pictures: dict[str, bytes]
+) -> None:
+    import torch
+
+    from cifar_core.explain import grad_cam, overlay
+    from cifar_core.networks import load_network
+    from cifar_core.photos import to_input
+
+    photo = two_halves(300, 300)
+    upload(dashboard(PAGE, **PHOTO, opacity="70"), "photo.png", file_of(photo, "PNG"))
+    network = load_network(trained_run.checkpoints()["best"])
+    images = network.normalise(torch.from_numpy(to_input(photo))[None])
+    heat = grad_cam(network.model, images, network.model(images).argmax(1), network.model.layers[-1])[0].numpy()
+    (shown,) = [content for alt, content in pictures.items() if alt.startswith("Heat map")]
+    difference = np.asarray(Image.open(io.BytesIO(shown))).astype(float) - np.asarray(overlay(photo, heat, 0.7))
+    assert heat.any()
+    assert np.abs(difference).mean() < 2
 
 
 def test_cropping_cuts_the_sides_and_padding_keeps_them(

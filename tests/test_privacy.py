@@ -44,7 +44,7 @@ def test_every_cache_of_what_comes_of_a_photo_is_of_one_session() -> None:
         if arguments & OF_A_PICTURE and function.name not in OF_DATA_SETS_ALONE:
             assert "scope='session'" in ast.unparse(decorator), f"{name} is kept for all visitors"
             checked.append(function.name)
-    assert {"decoded", "views", "small", "said_of", "said_of_looks", "heat_map", "overlay_png"} <= set(checked)
+    assert {"decoded", "views", "small", "said_of", "said_of_looks", "heat_map", "overlay"} <= set(checked)
 
 
 def files_below(folder: Path) -> dict[Path, bytes]:

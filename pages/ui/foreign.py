@@ -59,8 +59,11 @@ def place(
 
 @st.cache_data(max_entries=256, show_spinner=False, scope="session")
 def _place(path: Path, path_version: int, weights: Path, version: int, pixels: NDArray[np.uint8]) -> Place:
-    kept = strangeness(path, path_version)
-    measures = kept.measure(loaders.network(weights, version), pixels[None])
+    from cifar_core.compute import one_core
+
+    kept, network = strangeness(path, path_version), loaders.network(weights, version)
+    with one_core():
+        measures = kept.measure(network, pixels[None])
     *ranks, rank = kept.ranks(measures)[0]
     return Place(
         bool(kept.foreign(measures)[0]),

@@ -5,6 +5,7 @@ A file's version is its modification time: a checkpoint that is written anew is 
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 from collections.abc import Iterator, Sequence
@@ -516,7 +517,11 @@ def said_of(path: Path, version: int, pixels: NDArray[np.uint8]) -> NDArray[np.f
         pixels: (3, H, W), as the network sees them; small enough to be the key themselves. What is made of them stays
             with the visitor, as they may be of a photo.
     """
-    return next(network(path, version).logits(pixels[None]))[0].numpy()
+    loaded = network(path, version)
+    from cifar_core.compute import one_core
+
+    with one_core():
+        return next(loaded.logits(pixels[None]))[0].numpy()
 
 
 def probabilities(path: Path, version: int, pixels: NDArray[np.uint8], temperature: float = 1.0) -> NDArray[np.float32]:
@@ -638,11 +643,13 @@ def heat_map(path: Path, version: int, pixels: NDArray[np.uint8], wanted: int, l
     """
     import torch
 
+    from cifar_core.compute import one_core
     from cifar_core.explain import COLOURS, grad_cam
 
     loaded = network(path, version)
-    images = loaded.normalise(torch.from_numpy(np.array(pixels[None])))
-    heat = grad_cam(loaded.model, images, torch.tensor([wanted], device=loaded.device), layer)[0]
+    with one_core():
+        images = loaded.normalise(torch.from_numpy(np.array(pixels[None])))
+        heat = grad_cam(loaded.model, images, torch.tensor([wanted], device=loaded.device), layer)[0]
     return HeatMap(heat.cpu().numpy(), cells(path, version, layer, pixels.shape[1]), COLOURS)
 
 
@@ -655,13 +662,19 @@ def cells(path: Path, version: int, layer: str, side: int) -> tuple[int, int]:
 
 
 @st.cache_data(max_entries=32, show_spinner=False, scope="session")
-def overlay_png(digest: str, heat: NDArray[np.float32], opacity: float, _picture: Image.Image) -> bytes:
-    """Heat drawn over a picture, as a PNG file.
+def overlay(digest: str, heat: NDArray[np.float32], opacity: float, kind: str, _picture: Image.Image) -> bytes:
+    """Heat drawn over a picture, as a file.
 
     Args:
         digest: Stands for the picture's content.
+        kind: "PNG", or "JPEG", which is made and shown sooner.
     """
-    return charts.png(drawn(_picture, heat, opacity))
+    picture = drawn(_picture, heat, opacity)
+    if kind == "PNG":
+        return charts.png(picture)
+    file = io.BytesIO()
+    picture.save(file, kind, quality=92, subsampling=0)
+    return file.getvalue()
 
 
 def drawn(picture: Image.Image, heat: NDArray[np.float32], opacity: float) -> Image.Image:

@@ -135,7 +135,7 @@ def views(digest: str, fit: str, box: Box, _content: bytes) -> Views:
     """
     photo = decoded(digest, _content)
     shown = square(photo, fit, box)
-    shown.thumbnail((SHOWN_SIDE, SHOWN_SIDE), reducing_gap=1.5)
+    shown.thumbnail((SHOWN_SIDE, SHOWN_SIDE), reducing_gap=1.1)
     return Views(*photo.size, shown, to_input(photo, fit=fit, box=box))
 
 
@@ -333,12 +333,16 @@ def choose_photo(camera: bool = False) -> tuple[Subject | None, str]:
             label_visibility="collapsed",
         )
         fit = fit if fit in FITS else "crop"
-    with several:
-        strip(kept(), photo, fit)
+
+    def draw_strip() -> None:
+        with several:
+            strip(kept(), photo, fit)
+
     try:
         found = views(photo.digest, fit, photo.box, photo.content)
     except PhotoError as error:
         given.error(ui.plain(str(error)), icon=":material/broken_image:")
+        draw_strip()
         return None, fit
     with below:
         st.caption(size_of(photo.digest, photo.content, found.width, found.height))
@@ -346,6 +350,7 @@ def choose_photo(camera: bool = False) -> tuple[Subject | None, str]:
             choose_box(photo, found, fit)
 
     def draw_rest() -> None:
+        draw_strip()
         if fit == "crop":
             with whole_photo:
                 source, shown = small_copy(photo.digest, photo.content)
