@@ -247,9 +247,10 @@ def show(weights: Weights, subject: Subject) -> Callable[[], object]:
     )
 
     def show_more() -> None:
+        # First what is long computed without a word to the browser, which draws the answer meanwhile.
+        add_ranges()
         if subject.draw_rest:
             subject.draw_rest()
-        add_ranges()
         explaining.look_closer(case, CLOSER)
 
     return show_more

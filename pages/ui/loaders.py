@@ -575,8 +575,12 @@ def turns() -> Turns:
 @st.cache_data(max_entries=64, show_spinner=False, scope="session")
 def said_of_looks(path: Path, version: int, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The logits (V, K) of one image (3, H, W) in each way of `cifar_core.spread.looks`, when nobody waits for more."""
+    from cifar_core.compute import one_core
+
     turns().give_way()
-    return next(network(path, version).logits(spread.looks(pixels))).numpy()
+    # The browser draws the answer meanwhile.
+    with one_core():
+        return next(network(path, version).logits(spread.looks(pixels))).numpy()
 
 
 @st.cache_data(max_entries=256, show_spinner=False, scope="session")
