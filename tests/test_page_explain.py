@@ -463,6 +463,21 @@ def test_a_refused_photo_takes_the_answer_to_the_last_one_away(dashboard: Callab
     assert not bars(app)
 
 
+def test_how_photos_are_cut_is_no_choice_of_one_that_cannot_be_read_and_stays_for_others(
+    dashboard: Callable[..., Any], trained_run: Run
+) -> None:
+    app = upload(dashboard(PAGE, **PHOTO, fit="Keep all, add bars"), "photo.png", file_of(two_halves(48, 48), "PNG"))
+    (fit,) = [group for group in app.get("button_group") if group.label == "Make it square"]
+    assert fit.value == "pad"
+    app = upload(app, "film.gif", file_of(Image.new("P", (9, 9)), "GIF"))
+    assert app.error
+    assert not [group for group in app.get("button_group") if group.label == "Make it square"]
+    app = press(app, "photo.png")
+    (fit,) = [group for group in app.get("button_group") if group.label == "Make it square"]
+    assert fit.value == "pad"
+    assert not app.warning
+
+
 def test_a_photo_is_still_there_after_a_visit_to_another_page(
     dashboard: Callable[..., Any], trained_run: Run, pictures: dict[str, bytes]
 ) -> None:
@@ -534,6 +549,10 @@ def test_one_photo_needs_no_table_and_the_same_one_is_not_kept_twice(
     content = file_of(two_halves(48, 48), "PNG")
     app = several(dashboard(PAGE, **PHOTO), one=content, two=content)
     assert not [frame for frame in app.dataframe if "Top class" in frame.value]
+    (note,) = app.info
+    assert words(note) == "“two.png” is the same picture as “one.png”, which is here."
+    app = press(app, "Remove photo")
+    assert not app.info
 
 
 def test_more_photos_than_are_kept_are_left_out_with_a_word(

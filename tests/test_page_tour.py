@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -60,6 +63,33 @@ def test_overview_without_runs_trains_a_first_network_with_one_button(
     assert run.config.model == RECIPES["quick"].settings["model"]
     assert asked(app, "run") == run.id
     assert asked(app, "tour") == "1"
+
+
+def test_two_tabs_that_begin_at_the_same_moment_are_led_through_one_training(
+    trained_run: Run, tiny: Tiny, runs_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Run] = []
+    led: list[tuple[Run, int]] = []
+
+    def start(*_: Any) -> Run:
+        time.sleep(0.2)
+        begun.append(trained_run)
+        return trained_run
+
+    def go(run: Run, step: int) -> None:
+        tour._keep(run, step)
+        led.append((run, step))
+
+    monkeypatch.setattr(job, "start_run", start)
+    monkeypatch.setattr(tour, "_go", go)
+    monkeypatch.setattr(ui, "place", lambda: SimpleNamespace(runs=runs_root, cache=tiny.cache))
+    tabs = [threading.Thread(target=tour._begin, args=(tiny.info,)) for _ in range(2)]
+    for tab in tabs:
+        tab.start()
+    for tab in tabs:
+        tab.join()
+    assert len(begun) == 1
+    assert [(run.id, step) for run, step in led] == [(trained_run.id, 1)] * 2
 
 
 def test_few_images_are_shown_for_more_epochs(tiny: Tiny) -> None:

@@ -52,7 +52,10 @@ GRABBED, HIGHEST, SLIVER = 120, 480, 24
 """CSS pixels of its width from which its square is easily moved, of its height where it is made wider for that, and of
 either side at least."""
 
-EXAMPLE = 104  # CSS pixels of the width of an example: three beside each other on the narrowest screens.
+EXAMPLE = 80  # CSS pixels of the width of an example: all four beside each other on the narrowest screens.
+THUMB = 104
+"""Likewise of one of several photos, whose names are longer."""
+
 OUTLINE = (230, 159, 0)
 
 
@@ -180,7 +183,7 @@ def small(digest: str, fit: str, box: Box, _content: bytes) -> Small | str:
     except PhotoError as error:
         return str(error)
     pixels = to_input(cut)
-    cut.thumbnail((EXAMPLE, EXAMPLE))
+    cut.thumbnail((THUMB, THUMB))
     return Small(pixels, charts.png(cut))
 
 
@@ -213,8 +216,10 @@ def kept() -> list[Upload]:
 def add(uploads: Iterable[Upload]) -> None:
     """Keep photos and go to the last of them; one that is there already is not kept twice."""
     photos = {upload.digest: upload for upload in kept()}
-    left_out = 0
+    left_out, twice = 0, []
     for upload in uploads:
+        if (known := photos.get(upload.digest)) and known.source == upload.source == "":
+            twice.append((upload.name, known.name))
         size = sum(len(other.content) for other in photos.values()) + len(upload.content)
         if upload.digest not in photos and (len(photos) >= MOST or size > MOST_BYTES):
             left_out += 1
@@ -223,6 +228,7 @@ def add(uploads: Iterable[Upload]) -> None:
         st.session_state["chosen_photo"] = upload.digest
     st.session_state["kept_photos"] = list(photos.values())
     st.session_state["photos_left_out"] = left_out
+    st.session_state["photos_twice"] = twice
 
 
 def take_files(key: str) -> None:
@@ -257,7 +263,7 @@ def remove(digest: str = "") -> None:
     st.session_state["kept_photos"] = [photo for photo in before if digest and photo.digest != digest]
     if any(photo.source == "camera" and photo not in kept() for photo in before):
         st.session_state["camera_fields"] = st.session_state.get("camera_fields", 0) + 1
-    st.session_state["photos_left_out"] = 0
+    st.session_state["photos_left_out"], st.session_state["photos_twice"] = 0, []
 
 
 def move_box(digest: str, key: str) -> None:
@@ -306,6 +312,10 @@ def choose_photo(camera: bool = False) -> tuple[Subject | None, str]:
                 f"{MOST_BYTES // 1_000_000} MB are kept.",
                 icon=":material/photo_library:",
             )
+        for name, known in st.session_state.get("photos_twice", []):
+            st.info(
+                ui.plain(f"“{name}” is the same picture as “{known}”, which is here."), icon=":material/content_copy:"
+            )
         several, one = st.container(), st.container(horizontal=True, vertical_alignment="center")
     photo = chosen()
     if photo is None:
@@ -321,29 +331,33 @@ def choose_photo(camera: bool = False) -> tuple[Subject | None, str]:
             st.button("Remove all", icon=":material/delete_sweep:", on_click=remove)
     with shown:
         verdict_place, whole_photo, below = st.container(), st.container(), st.container()
-    with below:
-        fit = st.segmented_control(
-            "Make it square",
-            list(FITS),
-            default="crop",
-            format_func=FITS.__getitem__,
-            key="fit",
-            bind="query-params",
-            required=True,
-            label_visibility="collapsed",
-        )
-        fit = fit if fit in FITS else "crop"
 
     def draw_strip() -> None:
         with several:
             strip(kept(), photo, fit)
 
     try:
-        found = views(photo.digest, fit, photo.box, photo.content)
+        decoded(photo.digest, photo.content)
     except PhotoError as error:
         given.error(ui.plain(str(error)), icon=":material/broken_image:")
+        # What is chosen for others stays chosen, also while this one cannot be cut.
+        fit = st.session_state["fit"] = _fit(st.session_state.get("fit"))
         draw_strip()
         return None, fit
+    with below:
+        fit = _fit(
+            st.segmented_control(
+                "Make it square",
+                list(FITS),
+                default="crop",
+                format_func=FITS.__getitem__,
+                key="fit",
+                bind="query-params",
+                required=True,
+                label_visibility="collapsed",
+            )
+        )
+    found = views(photo.digest, fit, photo.box, photo.content)
     with below:
         st.caption(size_of(photo.digest, photo.content, found.width, found.height))
         with st.expander("Size and place of the square", icon=":material/crop:"):
@@ -375,6 +389,10 @@ def choose_photo(camera: bool = False) -> tuple[Subject | None, str]:
     return Subject(
         name, digest, found.square, whole, found.pixels, draw_rest=draw_rest, verdict_place=verdict_place
     ), fit
+
+
+def _fit(asked: str | None) -> str:
+    return asked if asked in FITS else "crop"
 
 
 @st.cache_data(max_entries=MOST, show_spinner=False, scope="session")
@@ -424,7 +442,7 @@ def strip(photos: Sequence[Upload], photo: Upload, fit: str) -> None:
     if len(photos) > 1:
         with st.container(horizontal=True, gap="small"):
             for place, other in enumerate(photos, start=1):
-                with st.container(width=EXAMPLE):
+                with st.container(width=THUMB):
                     if isinstance(cut := small(other.digest, fit, other.box, other.content), Small):
                         alt = f"Photo {place}: {other.name}"
                         st.image(cut.thumbnail, width="stretch", output_format="PNG", alt=alt)
@@ -483,7 +501,7 @@ def fetch() -> None:
 def offer_examples() -> None:
     """Pictures to begin with, drawn by code; their names alone once there is a photo, whose answer comes below."""
     st.caption("Or one of these, drawn by code:")
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, gap="xsmall"):
         for name, about in examples.ALL.items():
             with st.container(width=EXAMPLE):
                 if not kept():

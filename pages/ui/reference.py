@@ -29,7 +29,8 @@ def tested_on(run: Run) -> DataInfo | None:
     known = loaders.known_data(run.path, loaders.version(run.path / "data.json"))
     infos = cached(place.cache)
     if exact := next((info for info in infos if info.fingerprint == known.fingerprint), None):
-        return exact
+        # Called as where the run says on what it was trained.
+        return dataclasses.replace(exact, name=known.name)
     for info in infos:
         alike = (info.classes, info.test_counts) == (known.classes, known.test_counts)
         if alike and loaders.places_in_copy(info.id, info.fingerprint, place.cache) is not None:

@@ -134,6 +134,9 @@ def agreement(case: Case) -> None:
     )
 
 
+FOREIGN = "Foreign: unlike anything it was trained on. The class that it would name is a guess then. "
+
+
 def table_of_photos(run: Run, checkpoint: str, path: Path, version: int, fit: str) -> None:
     """What the network says of each photo of this visitor, where there are several."""
     uploads = photos.kept()
@@ -155,12 +158,12 @@ def table_of_photos(run: Run, checkpoint: str, path: Path, version: int, fit: st
         probabilities = [f"{p:.6f}" for p in answer]
         if known and known[1].foreign:
             any_unlike = True
-            rows.append((upload.name, "foreign", None, ""))
+            rows.append((upload.name, f"foreign, else {network.classes[best]}", float(answer[best]), ""))
             whole.append([upload.name, "foreign", "", "", *probabilities])
         else:
             rows.append((upload.name, network.classes[best], float(answer[best]), ""))
             whole.append([upload.name, network.classes[best], probabilities[best], "", *probabilities])
-    read = sum(probability is not None or top == "foreign" for _, top, probability, _ in rows)
+    read = sum(probability is not None for _, _, probability, _ in rows)
     st.subheader(f"All {len(uploads)} photos", anchor=False)
     frame = pd.DataFrame(rows, columns=["Photo", "Top class", "Probability", "Why not"])
     if not frame["Why not"].any():
@@ -171,14 +174,14 @@ def table_of_photos(run: Run, checkpoint: str, path: Path, version: int, fit: st
         width="stretch",
         column_config={
             "Photo": st.column_config.TextColumn(width=120),
-            "Top class": st.column_config.TextColumn(width=100),
+            "Top class": st.column_config.TextColumn(width=150 if any_unlike else 100),
             "Probability": st.column_config.ProgressColumn(width=110, format="percent", min_value=0.0, max_value=1.0),
         },
     )
     made_by = f"Run {run.id} · {checkpoint} weights, epoch {network.metadata['epoch']:.3g}"
     st.caption(
         ui.plain(
-            f"{'Foreign: unlike anything it was trained on. ' if any_unlike else ''}"
+            f"{FOREIGN if any_unlike else ''}"
             f"{calibrated_by(temperature)} {made_by} · {read} of {len(uploads)} pictures could be read, "
             f"{photos.FITS[fit].lower()}."
         )

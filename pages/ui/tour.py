@@ -7,6 +7,7 @@ that it can be left and taken up again.
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,9 @@ START_SECONDS = 6
 
 IMAGES_PER_SECOND = 1000
 """The pace of the quick recipe on two cores, with its validation."""
+
+_BEGINNING = threading.Lock()
+"""Two tabs in which it is begun at the same moment are led through one training."""
 
 
 @dataclass(frozen=True)
@@ -175,13 +179,17 @@ def show(page: str) -> bool:
 
 def _begin(info: DataInfo) -> None:
     place = ui.place()
-    try:
-        run = job.start_run(settings(info), place.runs, place.cache)
-        run.describe(name="Guided first run")
-    except RunError as error:
-        st.error(ui.plain(str(error)))
-    else:
-        _go(run, 1)
+    with _BEGINNING:
+        run, step, _ = _kept()
+        if run is None:
+            try:
+                run, step = job.start_run(settings(info), place.runs, place.cache), 1
+                run.describe(name="Guided first run")
+            except RunError as error:
+                st.error(ui.plain(str(error)))
+                return
+        # Else it was begun in another tab since this one was drawn.
+        _go(run, step)
 
 
 def _go(run: Run, step: int) -> None:
