@@ -29,7 +29,7 @@ from cifar_core.compute import choose
 from cifar_core.config import RECIPES, TrainConfig
 from cifar_core.datasets import DataSet, open_dataset, prepare
 from cifar_core.evaluation import Evaluation
-from cifar_core.events import Boot, Changed, Progress, Start, TaskProgress, Waiting, duration, size, to_line
+from cifar_core.events import Boot, Changed, Inspected, Progress, Start, TaskProgress, Waiting, duration, size, to_line
 from cifar_core.features import Mapping
 from cifar_core.networks import PREFIX, load_network, load_tensors, save_tensors
 from cifar_core.runs import Run
@@ -56,7 +56,7 @@ SETTINGS: dict[str, Any] = {
 }
 """What the reference begins with."""
 
-CHANGES: tuple[dict[str, Any], ...] = ({"epochs": 105, "policy_probability": 0.7}, {"epochs": 144})
+CHANGES: tuple[dict[str, Any], ...] = ({"epochs": 105, "policy_probability": 0.7}, {"epochs": 144}, {"epochs": 192})
 """What is changed each time it has finished, so that it goes on with larger steps again, at first on images that vary
 more."""
 
@@ -64,6 +64,12 @@ DATA_NAME = "CIFAR-10, JPEG copy"
 
 MOST_MOMENTS = 300
 """Signs of life between epochs that stay in its history."""
+
+LOOK_EVERY = 2
+"""Of so many epochs the weights and gradients of one stay in its history."""
+
+SPARSE_AFTER = 120
+"""Up to this epoch the logits of each whose weights were kept come with it, later those of every second one."""
 
 MOST_STRANGENESS = 200_000
 """Bytes that may be taken by what is needed to tell how strange a picture is to it."""
@@ -78,10 +84,13 @@ MAP = {"images": 2000, "perplexity": 30.0}
 def trained(data: Path, runs_folder: Path, cache: Path) -> Run:
     """A new run with the settings of the reference, trained to its end in this process, then changed and trained on."""
     config = TrainConfig.from_values({**SETTINGS, "data": str(data.resolve())})
+    images = open_dataset(data, cache)
     run = job.new_run(config, runs_folder.resolve(), cache)
     print(run.path, flush=True)
     _train(run, cache)
     for change in CHANGES:
+        # Of a long run some of the weights are let go of.
+        see(run, images)
         run.request("change", change)
         _train(run, cache)
     return run
@@ -146,13 +155,16 @@ def see(run: Run, data: DataSet) -> None:
 # Putting it in its place ---------------------------------------------------------------------------------------------
 
 
-def pack(run: Run, data: DataSet, cache: Path, stand_in: bool = False, checkpoint: str = "best") -> Run:
+def pack(
+    run: Run, data: DataSet, cache: Path, stand_in: bool = False, checkpoint: str = "best", processors: str = ""
+) -> Run:
     """Put a finished run where the reference is (`runs.REFERENCE`), small and without a trace of this machine.
 
     Args:
         data: The images it was trained on.
         stand_in: Whether it is only there until a better one is trained.
         checkpoint: The weights that are taken, chosen by the validation images (best) or beforehand (last).
+        processors: Those it was trained on, where that is not this machine's alone.
     """
     if run.state != "finished":
         raise SystemExit(f"Run {run.id} is {run.state}; only a finished one can be the reference.")
@@ -174,12 +186,14 @@ def pack(run: Run, data: DataSet, cache: Path, stand_in: bool = False, checkpoin
     for split, (images, about) in parts(Run(aside), data, DATA_NAME).items():
         folder = aside / "logits" / split
         logits.begin(folder, dataclasses.replace(about, facts={**about.facts, "run": target.name}))
-        # All have to stay small: of both splits the epochs whose weights were kept.
-        for path in (logits.files(run.logits(split))[kept] for kept in logits.files(run.logits("test"))):
-            shutil.copyfile(path, folder / path.name)
+        said_then = logits.files(run.logits(split))
+        for kept in filter(comes_along, logits.files(run.logits("test"))):
+            shutil.copyfile(said_then[kept], folder / said_then[kept].name)
         # Of the rounded weights, which are those that are there.
         logits.keep(folder, epoch, said(weights, images))
-    (aside / "made.json").write_text(json.dumps(how(run, aside, epoch, stand_in), indent=2) + "\n")
+    (aside / "made.json").write_text(
+        json.dumps(how(run, aside, epoch, stand_in, processors or processor()), indent=2) + "\n"
+    )
     shutil.rmtree(target, ignore_errors=True)
     aside.rename(target)
     packed = Run(target)
@@ -191,14 +205,22 @@ def pack(run: Run, data: DataSet, cache: Path, stand_in: bool = False, checkpoin
     return packed
 
 
+def comes_along(epoch: int) -> bool:
+    """Whether what the weights of an epoch say of the images is in the box, where all has to stay small."""
+    every = SETTINGS["keep_every"]
+    return epoch % every == 0 and (epoch <= SPARSE_AFTER or epoch % (2 * every) == 0)
+
+
 def history(run: Run) -> Iterator[str]:
-    """Its events as lines, with few signs of life between epochs and without this machine's name."""
+    """Its events as lines, with less of what happens within epochs and without this machine's name."""
     events = run.events()
     moments = [event for event in events if isinstance(event, Progress)]
     every = len(moments) // MOST_MOMENTS + 1
     kept = set(map(id, moments[::every]))
     for event in events:
         if isinstance(event, TaskProgress | Waiting) or (isinstance(event, Progress) and id(event) not in kept):
+            continue
+        if isinstance(event, Inspected) and event.epoch % LOOK_EVERY:
             continue
         if isinstance(event, Boot):
             event = dataclasses.replace(event, pid=0, host="")
@@ -272,14 +294,14 @@ def strangeness(packed: Run, scratch: Path, data: DataSet, cache: Path, checkpoi
     (kept / "strangeness.npz").write_bytes(content)
 
 
-def how(run: Run, aside: Path, epoch: int, stand_in: bool) -> dict[str, Any]:
+def how(run: Run, aside: Path, epoch: int, stand_in: bool, processors: str) -> dict[str, Any]:
     """How it was made, on what, and the temperature that fits its validation images best."""
     there = logits.read(aside / "logits" / "validation")
     values = there.values[there.epochs == epoch][0]
     return {
         "stand_in": stand_in,
         "seconds": run.epochs[-1].seconds,
-        "machine": f"{processor()}, {os.cpu_count()} cores",
+        "machine": f"{processors}, {os.cpu_count()} cores",
         "versions": run.start.versions if run.start else {},
         "temperature": round(fitted_temperature(values, there.images.labels), 3),
         "parameters": run.start.parameters if run.start else 0,
@@ -397,6 +419,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="CIFAR-10: the images it is trained and tested on")
     parser.add_argument("--run", type=Path, help="the folder of a finished run; left out, one is trained")
     parser.add_argument("--checkpoint", choices=("best", "last"), default="last")
+    parser.add_argument(
+        "--processors", default="", help="what --run was trained on, where that is not this machine alone"
+    )
     parser.add_argument("--stand-in", action="store_true", help="say in the card that a better one is to come")
     parser.add_argument("--strangeness", action="store_true", help="only find out anew what is strange to the one here")
     parser.add_argument("--see", action="store_true", help="only let kept weights of --run look at the images")
@@ -421,7 +446,7 @@ def main() -> None:
         if options.see:
             see(run, data)
             return
-        pack(run, data, options.cache, options.stand_in, options.checkpoint)
+        pack(run, data, options.cache, options.stand_in, options.checkpoint, options.processors)
     write_readme()
 
 
