@@ -94,6 +94,7 @@ class Logits:
 
     def nearest(self, epoch: float) -> int:
         """The kept epoch closest to another one; the earlier of two."""
+        epoch = min(max(epoch, float(self.epochs[0])), float(self.epochs[-1]))
         return int(self.epochs[np.abs(self.epochs - epoch).argmin()])
 
     def at(self, epoch: int) -> Evaluation:

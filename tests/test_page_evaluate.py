@@ -511,15 +511,20 @@ def test_the_time_machine_holds_every_epoch_and_computes_none(
 def test_the_time_machine_begins_with_the_epoch_of_the_address(
     evaluated_run: Run, dashboard: Callable[..., Any]
 ) -> None:
-    def begins(**asked: str) -> int:
+    def begins(**asked: str) -> tuple[int, list[str]]:
         app = dashboard(PAGE, run=evaluated_run.id, images="Validation", view="Epoch by epoch", **asked)
         assert not app.exception
-        return int(app.session_state[f"machine-{evaluated_run.id}-validation-begin"])
+        (machine,) = [json.loads(element.proto.json) for element in app.get("bidi_component")]
+        return machine["epoch"], [warning.value.replace("\\", "") for warning in app.warning]
 
     assert evaluated_run.best
-    other = 3 - evaluated_run.best.epoch
-    assert [begins(at=text) for text in (str(other), "first", "")] == [other, *[evaluated_run.best.epoch] * 2]
-    assert begins(at="99") == 2
+    usual = evaluated_run.best.epoch
+    assert begins(at=str(3 - usual)) == (3 - usual, [])
+    assert begins() == (usual, [])
+    assert begins(at="first") == (usual, [f"Nothing is kept of epoch 'first'; this is {usual}."])
+    assert begins(at="99") == (2, ["Nothing is kept of epoch '99'; this is 2."])
+    assert begins(at="9" * 30) == (2, [f"Nothing is kept of epoch '{'9' * 20}'; this is 2."])
+    assert begins(at="-inf")[0] == 1
 
 
 def test_a_selection_of_the_other_split_is_said_not_to_apply(

@@ -524,7 +524,11 @@ def test_several_photos_are_in_one_table_and_one_of_them_is_looked_at(
 ) -> None:
     files = {name: file_of(Image.new("RGB", (40, 60), name), "PNG") for name in ("red", "lime", "blue")}
     app = several(dashboard(PAGE, **PHOTO), **files, broken=b"no picture")
-    assert "is not a picture" in words(app.error[0])
+    # The last that can be read is looked at.
+    assert not app.error
+    assert (seen(pictures) == np.array((0, 0, 255))[:, None, None]).all()
+    press(app, "broken.png")
+    assert words(app.error[0]) == "broken.png is not a picture; PNG, JPEG and WebP files can be read."
     for name, colour in (("red", (255, 0, 0)), ("lime", (0, 255, 0))):
         pictures.clear()
         press(app, f"{name}.png")
@@ -550,7 +554,7 @@ def test_one_photo_needs_no_table_and_the_same_one_is_not_kept_twice(
     app = several(dashboard(PAGE, **PHOTO), one=content, two=content)
     assert not [frame for frame in app.dataframe if "Top class" in frame.value]
     (note,) = app.info
-    assert words(note) == "“two.png” is the same picture as “one.png”, which is here."
+    assert words(note) == "“two.png” is the same picture as “one.png”, which is here already."
     app = press(app, "Remove photo")
     assert not app.info
 

@@ -92,6 +92,30 @@ def test_two_tabs_that_begin_at_the_same_moment_are_led_through_one_training(
     assert [(run.id, step) for run, step in led] == [(trained_run.id, 1)] * 2
 
 
+def test_a_tab_in_which_it_is_begun_a_little_later_is_led_to_the_same_training(
+    dashboard: Open, runs_root: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "launch", lambda *_: None)
+    later = dashboard(OVERVIEW)
+    run = job.start_run(tour.settings(tiny.info), runs_root, tiny.cache)
+    (runs_root / ".tour.json").write_text(json.dumps({"run": run.id, "step": 1}))
+    later = press(later, "Train a first network")
+    assert [other.id for other in list_runs(runs_root)] == [run.id]
+    assert (asked(later, "run"), asked(later, "tour")) == (run.id, "1")
+
+
+@pytest.mark.parametrize("state", ["stopped", "finished"])
+def test_a_training_that_was_stopped_is_said_to_have_been(
+    dashboard: Open, run_in_state: Callable[..., Run], state: str
+) -> None:
+    run = run_in_state(state)
+    (run.path / "checkpoints").mkdir(exist_ok=True)
+    (run.path / "checkpoints" / "best.safetensors").touch()
+    app = dashboard("pages/train.py", tour="1", run=run.id)
+    assert not app.button(key="tour-next").disabled
+    assert ("resume it on the Train page for a network that has learnt more" in said(app)) == (state == "stopped")
+
+
 def test_few_images_are_shown_for_more_epochs(tiny: Tiny) -> None:
     many = replace(tiny.info, train_counts=(50_000, 0, 0))
     some = replace(tiny.info, train_counts=(6_000, 0, 0))

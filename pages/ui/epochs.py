@@ -27,9 +27,8 @@ def show(run: Run, info: DataInfo | None, split: str, there: Logits, pictures: P
     """The slider with all that it moves, and what of it takes how much room."""
     figures = looked.kept_figures(run, split, chosen)
     story = _story(run, split, there, figures, pictures, chosen.digest if chosen else "")
-    # Where it rested is in the address: what Streamlit keeps may outlive the component in the browser, or not.
-    asked = _asked(there)
-    begin = _usual(run, there) if asked is None else asked
+    # Where it rested is in the address: what Streamlit keeps of it may outlive it in the browser, or not.
+    begin = _asked(run, there)
     _machine(run, info, split, there, pictures, story, begin)
     if pictures.images is None and info is not None:
         reference.pictures_missing(
@@ -77,12 +76,18 @@ def _told(
     return time_machine.told(_there, _figures, _pictures.images, _pictures.numbers, identity, _pictures.noun, scope)
 
 
-def _asked(there: Logits) -> int | None:
-    """The kept epoch nearest to the one in the address, if that names any."""
+def _asked(run: Run, there: Logits) -> int:
+    """The kept epoch nearest to the one in the address, or the usual one; where that is another, it is said."""
+    asked = st.query_params.get(AT)
+    if asked is None:
+        return _usual(run, there)
     try:
-        return there.nearest(float(st.query_params.get(AT, "")))
+        epoch = there.nearest(float(asked))
     except (ValueError, OverflowError):
-        return None
+        epoch = _usual(run, there)
+    if asked != f"{epoch}":
+        st.warning(ui.plain(f"Nothing is kept of epoch {asked[:20]!r}; this is {epoch}."), icon=":material/link_off:")
+    return epoch
 
 
 def _usual(run: Run, there: Logits) -> int:
@@ -97,7 +102,7 @@ def _machine(
     epoch, cell = time_machine.slide(story, begin, key=f"machine-{run.id}-{split}")
     epoch = there.nearest(epoch)
     if epoch != begin or AT in st.query_params:
-        st.query_params[AT] = f"{epoch:g}"
+        st.query_params[AT] = f"{epoch}"
     checkpoint = looked.weights_of(run, epoch)
     subject = Looked(run, info, there.at(epoch), pictures, checkpoint)
     if cell is None or not set(cell) <= set(there.images.classes):

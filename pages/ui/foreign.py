@@ -87,13 +87,13 @@ def headline(case: Case, verdict: str = "") -> bool:
     known = _place_of(case)
     if known is None or not known[1].foreign:
         return False
-    found = known[1]
+    kept, found = known
     best = case.classes[case.predicted]
     st.markdown(f":material/help_center: **{UNLIKE}**")
     st.caption(
         ui.plain(
-            f"It is stranger to this network than {share(found.rank)} of the test images. Having to "
-            f"name one of its {len(case.classes)} classes, it would say “{best}”."
+            f"It is stranger to this network than {share(found.rank)} of {kept.facts['test_images']:,} test images. "
+            f"Having to name one of its {len(case.classes)} classes, it would say “{best}”."
         )
         + verdict
     )

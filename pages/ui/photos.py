@@ -120,13 +120,13 @@ class Views:
 
 
 @st.cache_resource(max_entries=2, show_spinner=False, scope="session")
-def decoded(digest: str, _content: bytes) -> Image.Image:
+def decoded(digest: str, _content: bytes, _name: str = "the file") -> Image.Image:
     """A photo of this visitor.
 
     Raises:
         PhotoError: The content cannot be read as a picture.
     """
-    return read_photo(_content)
+    return read_photo(_content, _name)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False, scope="session")
@@ -214,9 +214,9 @@ def kept() -> list[Upload]:
 
 
 def add(uploads: Iterable[Upload]) -> None:
-    """Keep photos and go to the last of them; one that is there already is not kept twice."""
+    """Keep photos and go to the last of them that can be read; one that is there already is not kept twice."""
     photos = {upload.digest: upload for upload in kept()}
-    left_out, twice = 0, []
+    left_out, twice, taken = 0, [], []
     for upload in uploads:
         if (known := photos.get(upload.digest)) and known.source == upload.source == "":
             twice.append((upload.name, known.name))
@@ -225,10 +225,20 @@ def add(uploads: Iterable[Upload]) -> None:
             left_out += 1
             continue
         photos.setdefault(upload.digest, upload)
-        st.session_state["chosen_photo"] = upload.digest
+        taken.append(photos[upload.digest])
+    if taken:
+        st.session_state["chosen_photo"] = next(filter(_readable, reversed(taken)), taken[-1]).digest
     st.session_state["kept_photos"] = list(photos.values())
     st.session_state["photos_left_out"] = left_out
     st.session_state["photos_twice"] = twice
+
+
+def _readable(upload: Upload) -> bool:
+    try:
+        decoded(upload.digest, upload.content, upload.name)
+    except PhotoError:
+        return False
+    return True
 
 
 def take_files(key: str) -> None:
@@ -313,15 +323,14 @@ def choose_photo(camera: bool = False) -> tuple[Subject | None, str]:
                 icon=":material/photo_library:",
             )
         for name, known in st.session_state.get("photos_twice", []):
-            st.info(
-                ui.plain(f"“{name}” is the same picture as “{known}”, which is here."), icon=":material/content_copy:"
-            )
+            same = f"“{name}” is" if name == known else f"“{name}” is the same picture as “{known}”, which is"
+            st.info(ui.plain(f"{same} here already."), icon=":material/content_copy:")
         several, one = st.container(), st.container(horizontal=True, vertical_alignment="center")
     photo = chosen()
     if photo is None:
         given.caption(
-            "Photos stay in the memory of this server until you remove them or close this tab, are never written to "
-            "disk, and no other visitor sees them."
+            "Photos stay in the memory of this server until you remove them, or close or reload this tab, are never "
+            "written to disk, and no other visitor sees them."
         )
         return None, "crop"
     with one:
@@ -337,7 +346,7 @@ def choose_photo(camera: bool = False) -> tuple[Subject | None, str]:
             strip(kept(), photo, fit)
 
     try:
-        decoded(photo.digest, photo.content)
+        decoded(photo.digest, photo.content, photo.name)
     except PhotoError as error:
         given.error(ui.plain(str(error)), icon=":material/broken_image:")
         # What is chosen for others stays chosen, also while this one cannot be cut.

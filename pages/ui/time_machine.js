@@ -5,6 +5,12 @@ const WRONG = [213, 94, 0]
 const STEP_MILLISECONDS = 350
 const SETTLED_MILLISECONDS = 250
 const known = new WeakMap()
+// Where each was left for another view, and where it had begun: where it begins there once more, the server has not
+// heard of it.
+const left = new Map()
+
+// An id begins with the run and the split; other images of these leave the slider where it is.
+const of = (id) => id.split(" ", 2).join(" ")
 
 const percent = (share) => (share === null ? "–" : `${(100 * share).toFixed(1)}%`)
 // Of a network no class has exactly no probability, or all of it.
@@ -213,15 +219,17 @@ function draw(root, story, parts, i) {
 export default function (component) {
   const { data, parentElement, setStateValue } = component
   const root = parentElement.querySelector(".machine")
-  let own = known.get(root)
+  let own = known.get(root), unheard = false
   if (!own || own.raw !== data.story) {
     clearInterval(own?.timer)
     const story = JSON.parse(data.story)
-    // The id begins with the run and the split; other images of these leave the slider where it is.
-    const of = (id) => id.split(" ", 2).join(" ")
-    const shown = own && of(own.story.id) === of(story.id) ? own.story.epochs[own.i] : data.epoch
+    const same = own && of(own.story.id) === of(story.id)
+    const before = left.get(of(story.id))
+    unheard = !same && before !== undefined && before.began === data.epoch && before.shown !== data.epoch
+    const shown = same ? own.story.epochs[own.i] : unheard ? before.shown : data.epoch
     const at = story.epochs.indexOf(shown)
-    own = { raw: data.story, story, parts: built(root, story), i: at < 0 ? story.epochs.length - 1 : at }
+    left.delete(of(story.id))
+    own = { raw: data.story, began: data.epoch, story, parts: built(root, story), i: at < 0 ? story.epochs.length - 1 : at }
     known.set(root, own)
   }
   const { story, parts } = own
@@ -262,8 +270,10 @@ export default function (component) {
     setStateValue("cell", [story.classes[row], story.classes[column]])
   }
   draw(root, story, parts, own.i)
+  if (unheard) told()
   return () => {
     clearInterval(own.timer)
     clearTimeout(own.settled)
+    left.set(of(story.id), { began: own.began, shown: story.epochs[own.i] })
   }
 }

@@ -32,6 +32,8 @@ START_SECONDS = 6
 IMAGES_PER_SECOND = 1000
 """The pace of the quick recipe on two cores, with its validation."""
 
+_ASKED_FOR = "tour_asked_for"
+
 _BEGINNING = threading.Lock()
 """Two tabs in which it is begun at the same moment are led through one training."""
 
@@ -89,6 +91,8 @@ def offer(infos: list[DataInfo]) -> None:
     if "tour" in st.query_params:
         show("Overview")
         return
+    if st.session_state.pop(_ASKED_FOR, False) and infos:
+        _begin(infos[0])
     runs = own_runs(ui.place().runs)
     run, step, _ = _kept()
     if run is not None:
@@ -101,14 +105,15 @@ def offer(infos: list[DataInfo]) -> None:
                     _go(run, step)
                 st.button("Forget it", on_click=_forget)
     elif runs:
-        if infos and st.button(
-            f"Guided run on {ui.plain(infos[0].name)}",
-            type="tertiary",
-            icon=":material/tour:",
-            help=f"Trains a small network, which takes {time_of(infos[0])} on two cores, and looks at it in "
-            f"{len(STEPS)} steps.",
-        ):
-            _begin(infos[0])
+        if infos:
+            st.button(
+                f"Guided run on {ui.plain(infos[0].name)}",
+                type="tertiary",
+                icon=":material/tour:",
+                help=f"Trains a small network, which takes {time_of(infos[0])} on two cores, and looks at it in "
+                f"{len(STEPS)} steps.",
+                on_click=_ask_for_it,
+            )
     else:
         with st.container(border=True):
             about, time = "as soon as there are images", ""
@@ -117,8 +122,18 @@ def offer(infos: list[DataInfo]) -> None:
             st.markdown(
                 f"**New here?** Train a first small network {about}{time}, and look at it in {len(STEPS)} steps."
             )
-            if st.button("Train a first network", type="primary", icon=":material/tour:", disabled=not infos):
-                _begin(infos[0])
+            st.button(
+                "Train a first network",
+                type="primary",
+                icon=":material/tour:",
+                disabled=not infos,
+                on_click=_ask_for_it,
+            )
+
+
+def _ask_for_it() -> None:
+    # Not the button itself, which is not drawn again where the tour was begun in another tab.
+    st.session_state[_ASKED_FOR] = True
 
 
 def time_of(info: DataInfo) -> str:
@@ -171,6 +186,11 @@ def show(page: str) -> bool:
                     _go(run, step + 1)
             if step < len(STEPS) or not there:
                 st.button("Leave the tour", type="tertiary", on_click=_leave, key="tour-leave")
+            if ready and (end := run.last_end) and end.outcome == "stopped" and not run.alive:
+                st.caption(
+                    f"Its training was stopped after {end.epoch:.3g} of {run.settings.epochs} epochs: resume it on the "
+                    "Train page for a network that has learnt more."
+                )
             if not ready:
                 waits = "The next step opens when the training has ended."
                 st.caption(waits if run.alive else f"{waits} It has stopped: resume it on the Train page.")

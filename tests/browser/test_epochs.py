@@ -58,6 +58,12 @@ def test_every_epoch_is_a_step_of_the_slider_and_a_cell_shows_its_images(page: P
     page.get_by_role("radio", name="Epoch by epoch").click()
     expect(machine).to_have_attribute("data-epoch", "1")
     expect(page).to_have_url(re.compile(r"[?&]at=1(&|$)"))
+    # Also where it is left before the server has heard of it.
+    slider.press("End")
+    page.get_by_role("radio", name="Overview").click()
+    expect(machine).to_have_count(0)
+    page.get_by_role("radio", name="Epoch by epoch").click()
+    expect(machine).to_have_attribute("data-epoch", "4")
     # A link names weights by their file, and leaves the choice free.
     page.goto(f"/evaluate?run={run.id}&checkpoint=last")
     last, best = (page.get_by_role("radio", name=name) for name in ("Last step", "Best epoch"))
