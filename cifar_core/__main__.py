@@ -935,7 +935,7 @@ def _list_runs(options: argparse.Namespace) -> int:
         return 0
     for run in runs:
         best = run.best
-        accuracy = f"{best.validation_accuracy:7.2%}" if best else "      –"
+        accuracy = f"{best.validation_accuracy:7.2%} validation" if best else f"{'–':>7}{'':11}"
         print(
             f"{run.id:{max(len(other.id) for other in runs)}}  {run.state:11}  {accuracy}  {_told_about(run)}".rstrip()
         )

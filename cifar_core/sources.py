@@ -355,10 +355,15 @@ def _and(names: Iterable[str]) -> str:
 
 
 def _unreadable(error: BaseException, path: Path) -> DataError:
-    name = getattr(error, "filename", None) or path
+    name = brief(str(getattr(error, "filename", None) or path))
     if isinstance(error, PermissionError):
         return DataError(f"{name} may not be read; change its permissions or choose another path.")
     return DataError(f"{name} cannot be read: {inside_sentence(error)}.")
+
+
+def brief(path: str) -> str:
+    """A path for a sentence, without the middle of one that no screen has room for."""
+    return path if len(path) <= 200 else f"{path[:100]}…{path[-90:]}"
 
 
 def inside_sentence(error: BaseException) -> str:

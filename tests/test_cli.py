@@ -1085,6 +1085,7 @@ def test_runs_are_listed_with_what_is_said_of_them(say: Callable[..., Said], tra
         trained_run.id,
         "finished",
         f"{best.validation_accuracy:.2%}",
+        "validation",
         "'first",
         "try',",
         "starred",

@@ -881,3 +881,13 @@ def test_full_disk_ends_a_download(server, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "replace", fail)
     assert failed_download(tmp_path).startswith(f"The disk is full: the archive needs 170 MB in {tmp_path}; free")
+
+
+def test_a_path_longer_than_any_screen_is_said_without_its_middle() -> None:
+    long = "/" + "a" * 5000 + "/end"
+    with pytest.raises(DataError) as refused:
+        find(Path(long))
+    said = str(refused.value)
+    assert len(said) < 400
+    assert said.startswith("/aaa")
+    assert "/end" in said

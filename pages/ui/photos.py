@@ -56,6 +56,15 @@ EXAMPLE = 80  # CSS pixels of the width of an example: all four beside each othe
 THUMB = 104
 """Likewise of one of several photos, whose names are longer."""
 
+CLICKABLE = f"""<style>
+[class*=st-key-card-] [data-testid=stElementToolbar] {{ display: none; }}
+[class*=st-key-card-]:has(img) button {{ position: relative; }}
+[class*=st-key-card-]:has(img) button::before {{
+  content: ""; position: absolute; inset: calc(-{EXAMPLE}px - 1rem) 0 0; cursor: pointer;
+}}
+</style>"""
+"""A picture chooses as its button does, which reaches over it."""
+
 OUTLINE = (230, 159, 0)
 
 
@@ -510,9 +519,10 @@ def fetch() -> None:
 def offer_examples() -> None:
     """Pictures to begin with, drawn by code; their names alone once there is a photo, whose answer comes below."""
     st.caption("Or one of these, drawn by code:")
+    st.html(CLICKABLE)
     with st.container(horizontal=True, gap="xsmall"):
         for name, about in examples.ALL.items():
-            with st.container(width=EXAMPLE):
+            with st.container(width=EXAMPLE, key=f"card-{name}"):
                 if not kept():
                     st.image(examples.content(name), width="stretch", output_format="PNG", alt=about)
                 st.button(name, key=f"example-{name}", on_click=take_example, args=(name,), help=about, width="stretch")
