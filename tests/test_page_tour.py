@@ -208,6 +208,16 @@ def test_another_page_leads_back_to_the_step(dashboard: Open, trained_run: Run) 
     assert app.title[0].value == "Features"
 
 
+@pytest.mark.parametrize("left", ["1", "2", "4", "5"])
+def test_a_page_of_the_tour_is_at_its_own_step_whatever_came_after_it(
+    dashboard: Open, trained_run: Run, left: str
+) -> None:
+    app = dashboard("pages/features.py", tour=left, run=trained_run.id)
+    assert "Step 3 of 5" in said(app)
+    assert not app.warning
+    assert "tour-next" in {button.key for button in app.button}
+
+
 def test_finished_tour_is_not_offered_again(dashboard: Open, trained_run: Run, runs_root: Path) -> None:
     (runs_root / ".tour.json").write_text(json.dumps({"run": trained_run.id, "step": 5}))
     app = dashboard(OVERVIEW, tour="5", run=trained_run.id)

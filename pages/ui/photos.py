@@ -525,4 +525,4 @@ def offer_examples() -> None:
             with st.container(width=EXAMPLE, key=f"card-{name}"):
                 if not kept():
                     st.image(examples.content(name), width="stretch", output_format="PNG", alt=about)
-                st.button(name, key=f"example-{name}", on_click=take_example, args=(name,), help=about, width="stretch")
+                st.button(name, key=f"example-{name}", on_click=take_example, args=(name,), width="stretch")

@@ -153,6 +153,9 @@ def show(page: str) -> bool:
     if asked is None:
         return False
     run, step, gone = _asked(asked)
+    known = str(step) == asked
+    # On the way back the browser passes a page under the step of the one that followed.
+    step = next((place for place, other in enumerate(STEPS[:-1], 1) if other.page == page), step)
     named = st.query_params.get("run")
     if run is None and not gone and named in (None, *(other.id for other in list_runs(ui.place().runs))):
         # A link of a tour that is over.
@@ -163,7 +166,7 @@ def show(page: str) -> bool:
             st.markdown("**The network of this tour is not here any more.**")
             st.button("Leave the tour", on_click=_forget if gone else _leave, key="tour-leave")
             return False
-        if asked != str(step):
+        if not known:
             st.warning(ui.plain(f"The tour has no step {asked[:20]!r}; this is {step}."), icon=":material/link_off:")
         here = STEPS[step - 1]
         there = page == here.page and named in (None, run.id)
