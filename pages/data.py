@@ -20,7 +20,7 @@ if not cached(ui.place().cache):
 
 info = ui.choose_data()
 only_drawn = all(one.kind == "drawn" for one in cached(ui.place().cache))
-with st.expander("Open another data set", icon=":material/folder_open:", expanded=only_drawn):
+with st.expander("Open another data set", icon=":material/folder_open:", expanded=only_drawn or sources.let_down()):
     sources.offer()
 if info is None:
     st.stop()

@@ -899,11 +899,17 @@ def test_a_download_that_failed_says_what_else_can_be_done(dashboard: Callable[.
     folder, task = job.data_task(cache.parent, None)
     (folder.path / "task.json").write_text(json.dumps(task))
     folder.append(Boot(pid=1, host="elsewhere"))
-    app = dashboard(PAGE)
-    beside_the_button = texts(app).count("Behind a firewall")
+
+    def open_there(app: Any) -> list[bool]:
+        """Whether what can be done is seen at once, and all around it."""
+        assert texts(app).count("Behind a firewall") == 1
+        around = ("Open another data set", "If the site cannot be reached")
+        return [expander.proto.expanded for expander in app.expander if expander.label in around]
+
+    assert open_there(dashboard(PAGE)) == [False, False]
     folder.append(End(outcome="failed", message="It cannot be reached."))
-    app = dashboard(PAGE, opening=folder.path.name)
-    assert (beside_the_button, texts(app).count("Behind a firewall")) == (1, 2)
+    assert open_there(dashboard(PAGE)) == [False, False]
+    assert open_there(dashboard(PAGE, opening=folder.path.name)) == [True, True]
 
 
 def test_pictures_drawn_for_want_of_others_say_so_and_lead_to_the_real_ones(

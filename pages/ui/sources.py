@@ -45,8 +45,15 @@ def fetch(key: str) -> None:
         key: Tells the places of a page apart.
     """
     fetch_button(key)
-    with st.expander("If the site cannot be reached", icon=":material/wifi_off:"):
+    with st.expander("If the site cannot be reached", icon=":material/wifi_off:", expanded=let_down()):
         firewall()
+
+
+def let_down() -> bool:
+    """Whether CIFAR-10 could not be fetched for this visitor, who wants to know what else can be done."""
+    folder, _ = job.data_task(ui.place().downloads, None)
+    asked = folder.path.name in (st.query_params.get("opening"), st.session_state.get("opening"))
+    return asked and folder.state == "failed"
 
 
 def fetch_button(key: str) -> None:
@@ -138,8 +145,6 @@ def see_to_reading() -> bool:
             over = "Not opened:" if task["source"] else "Not fetched:"
             st.markdown(f"{doing if begun else over} {what}")
             ui.background(folder, task, done=False)
-            if task["source"] is None and folder.state == "failed":
-                firewall()
             if name == asked and not own and not folder.alive and st.button("Dismiss", type="tertiary"):
                 _drop()
                 st.rerun()
