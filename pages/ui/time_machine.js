@@ -141,9 +141,12 @@ function built(root, story) {
 
   made("h4", root, "Worst mistakes")
   parts.none = made("p", root, "Every image is predicted correctly.", { class: "note" })
+  parts.some = made("p", root, "The images whose own class has the least probability: number, class → class predicted, each "
+    + "class with its probability.", { class: "note" })
   const mistakes = made("div", root, null, { class: "pictures" })
   parts.worst = story.worst[0].map(() => picture(mistakes, story))
   made("h4", root, "The same images at each epoch")
+  made("p", root, "✓ right or ✗ wrong, with the probability of the class predicted.", { class: "note" })
   const gallery = made("div", root, null, { class: "pictures" })
   parts.sample = story.sample.map(() => picture(gallery, story))
   return parts
@@ -197,6 +200,7 @@ function draw(root, story, parts, i) {
   parts.calibration.setAttribute("aria-label",
     `Accuracy by confidence after epoch ${story.epochs[i]}; calibration error ${percent(story.ece[i])}`)
   parts.none.hidden = story.worst[i][0][0] >= 0
+  parts.some.hidden = !parts.none.hidden
   story.worst[i].forEach(([place, label, said, own, other], k) => {
     const part = parts.worst[k]
     part.figure.hidden = place < 0
