@@ -376,13 +376,13 @@ def choose_photo(camera: bool = False) -> tuple[Subject | None, str]:
             )
         )
     found = views(photo.digest, fit, photo.box, photo.content)
-    with below:
-        st.caption(size_of(photo.digest, photo.content, found.width, found.height))
-        with st.expander("Size and place of the square", icon=":material/crop:"):
-            choose_box(photo, found, fit)
 
     def draw_rest() -> None:
         draw_strip()
+        with below:
+            st.caption(size_of(photo.digest, photo.content, found.width, found.height))
+            with st.expander("Size and place of the square", icon=":material/crop:"):
+                choose_box(photo, found, fit)
         if fit == "crop":
             with whole_photo:
                 source, shown = small_copy(photo.digest, photo.content)
