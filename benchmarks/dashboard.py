@@ -129,7 +129,10 @@ def first_photos(chrome: Browser, trials: int, home: Path) -> None:
             # As soon as there is something to drop it on.
             page.get_by_test_id("stFileUploaderDropzoneInput").wait_for(state="attached")
             page.evaluate(PHOTOS_IN_THE_PAGE, files)
-            took = [page.evaluate(DROPPED, index) for index in range(len(files))]
+            took = []
+            for index in range(len(files)):
+                took.append(page.evaluate(DROPPED, index))
+                settle(page)
             cold.append(took[0])
             warm += took[1:]
         finally:
