@@ -7,6 +7,7 @@ something before it. All of it follows from the seed and the picture's number, t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,6 +101,9 @@ VIEWS = (
 )
 """Their labels are CIFAR-10's."""
 
+THREADS = 2
+"""That draw at the same time; more of them would hold more of the pictures in memory at once."""
+
 _SCENES = (sky, land, street, sea, room, blur, pond)
 
 
@@ -128,20 +132,26 @@ def draw(count: int, seed: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np.u
                 scenes[which] = np.where(odd & (label != 8), any_, known[usual % len(known)])[which]
     behind = np.empty((count, 3, SIDE, SIDE), np.uint16)
     water = np.zeros((count, 3), np.int64)
-    for number, scene in enumerate(_SCENES):
-        which = np.flatnonzero(scenes == number)
-        if not len(which):
-            continue
-        canvas = Canvas(len(which))
-        scene(canvas, Chance(raw[which, 5:125]))
-        behind[which], water[which] = canvas.pixels, canvas.water
-    for number, view in enumerate(VIEWS):
+
+    def paint_behind(number: int) -> None:
+        if len(which := np.flatnonzero(scenes == number)):
+            canvas = Canvas(len(which))
+            _SCENES[number](canvas, Chance(raw[which, 5:125]))
+            behind[which], water[which] = canvas.pixels, canvas.water
+
+    def paint(number: int) -> tuple[NDArray[np.intp], NDArray[np.uint8], NDArray[np.int64]]:
         which = np.flatnonzero(views == number)
-        if not len(which):
-            continue
         canvas = Canvas(len(which))
         canvas.pixels[:], canvas.water[:] = behind[which], water[which]
-        yield which, _finished(canvas, view, Chance(raw[which, 125:]), noise[which]), labels[which]
+        return which, _finished(canvas, VIEWS[number], Chance(raw[which, 125:]), noise[which]), labels[which]
+
+    # NumPy lets go of the interpreter while it calculates, so two at a time take less than one after the other.
+    pool = ThreadPoolExecutor(THREADS)
+    try:
+        list(pool.map(paint_behind, range(len(_SCENES))))
+        yield from pool.map(paint, [number for number in range(len(VIEWS)) if (views == number).any()])
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _finished(canvas: Canvas, view: View, chance: Chance, noise: NDArray[np.uint8]) -> NDArray[np.uint8]:
