@@ -253,6 +253,12 @@ def size(count: int) -> str:
     return f"{number:.0f} {unit}" if unit == "B" or number >= 100 else f"{number:.2g} {unit}"
 
 
+def brief(text: str, length: int = 24) -> str:
+    """The name of a class, or a path, without its middle where it would leave no room for anything else."""
+    half = (length - 1) // 2
+    return text if len(text) <= length else f"{text[:half]}…{text[-half:]}"
+
+
 def done_of(done: int, total: int, unit: str = "") -> str:
     """How much of something is done: 1,200 of 5,000, or of bytes 43 of 170 MB."""
     return f"{done / 1e6:.0f} of {total / 1e6:.0f} MB" if unit == "bytes" else f"{done:,} of {total:,}"

@@ -28,12 +28,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cifar_core import cartoon
+from cifar_core.events import brief
 from cifar_core.photos import PHOTO_FORMATS, PhotoError, read_photo, to_input
 from cifar_core.subsets import split_validation
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 ARCHIVE = "cifar-10-python.tar.gz"
+
+LONGEST_PATH = 200
+"""Characters of a path in a sentence, for which a screen has room."""
 
 DRAWN = "cartoon10"
 """Names the pictures that are drawn by code, wherever a source is named; a folder of that name is `./cartoon10`."""
@@ -355,15 +359,10 @@ def _and(names: Iterable[str]) -> str:
 
 
 def _unreadable(error: BaseException, path: Path) -> DataError:
-    name = brief(str(getattr(error, "filename", None) or path))
+    name = brief(str(getattr(error, "filename", None) or path), LONGEST_PATH)
     if isinstance(error, PermissionError):
         return DataError(f"{name} may not be read; change its permissions or choose another path.")
     return DataError(f"{name} cannot be read: {inside_sentence(error)}.")
-
-
-def brief(path: str) -> str:
-    """A path for a sentence, without the middle of one that no screen has room for."""
-    return path if len(path) <= 200 else f"{path[:100]}…{path[-90:]}"
 
 
 def inside_sentence(error: BaseException) -> str:

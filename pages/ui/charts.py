@@ -21,6 +21,7 @@ from PIL import Image
 
 from cifar_core.attributes import BINS, ColourMap
 from cifar_core.events import Epoch, Tried
+from cifar_core.events import brief as brief
 from cifar_core.runs import Run, RunError
 from cifar_core.suggestions import FIXED_NORM_RULE, RULES, Suggestion
 
@@ -78,12 +79,6 @@ def round_numbers(low: float, high: float, *also: float) -> list[float]:
         numbers = {number for number in numbers if number.is_integer()}
     kept = {number for number in numbers if low <= number <= high} | {float(number) for number in also}
     return sorted(kept | ({0.0} if low == 0 else set()))
-
-
-def brief(name: str, length: int = 24) -> str:
-    """The name of a class, without its middle where it would leave no room for anything else."""
-    half = (length - 1) // 2
-    return name if len(name) <= length else f"{name[:half]}…{name[-half:]}"
 
 
 def run_name(run: Run) -> str:

@@ -517,9 +517,9 @@ def said_of(path: Path, version: int, pixels: NDArray[np.uint8]) -> NDArray[np.f
         pixels: (3, H, W), as the network sees them; small enough to be the key themselves. What is made of them stays
             with the visitor, as they may be of a photo.
     """
-    loaded = network(path, version)
     from cifar_core.compute import one_core
 
+    loaded = network(path, version)
     with one_core():
         return next(loaded.logits(pixels[None]))[0].numpy()
 

@@ -10,8 +10,9 @@ import streamlit as st
 
 from cifar_core import job
 from cifar_core.datasets import DataInfo, cached, forget
+from cifar_core.events import brief
 from cifar_core.runs import RunError, WorkFolder, read_json
-from cifar_core.sources import ARCHIVE, ARCHIVE_BYTES, DRAWN, DRAWN_NAME, DataError, absolute, brief, downloaded
+from cifar_core.sources import ARCHIVE, ARCHIVE_BYTES, DRAWN, DRAWN_NAME, LONGEST_PATH, DataError, absolute, downloaded
 from pages import ui
 from pages.ui import loaders
 
@@ -140,7 +141,11 @@ def see_to_reading() -> bool:
         under_way |= folder.alive or not folder.events()
         with st.container(border=True):
             begun = folder.alive or folder.last_end is None
-            what = ui.plain(DRAWN_NAME if source == DRAWN else brief(source)) if task["source"] else "CIFAR-10"
+            what = (
+                ui.plain(DRAWN_NAME if source == DRAWN else brief(source, LONGEST_PATH))
+                if task["source"]
+                else "CIFAR-10"
+            )
             doing = "Reading" if task["source"] else "Fetching"
             over = "Not opened:" if task["source"] else "Not fetched:"
             st.markdown(f"{doing if begun else over} {what}")
